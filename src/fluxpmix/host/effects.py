@@ -1,0 +1,93 @@
+"""What a host wants done: its only output. A carrier (`fluxpmix.shell`) carries each one out.
+
+Called by nobody: these are values that `Host`'s methods return in a list, in the order in which
+they must happen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, TypeAlias
+
+from fluxpmix.pmix.types import Infos, Proc, Range
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+# A message to a peer shell: parts that the carrier sends as one message, in order, without joining.
+Frame: TypeAlias = tuple[Buffer, ...]
+
+
+class Level(IntEnum):
+    """Log levels, numbered as Flux's shell log (and syslog) numbers them."""
+
+    ERROR = 3
+    WARNING = 4
+    NOTICE = 5
+    DEBUG = 6  # shown at verbose=1
+    TRACE = 7  # shown at verbose=2
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send one message to a peer shell, kept in order with the others to that shell."""
+
+    shell: int
+    frame: Frame
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Complete the upcall `upcall`: what `payload` must be stands at the upcall's class.
+
+    A fence's payload is a sequence of buffers, in order; the binding joins them once.
+    """
+
+    upcall: int
+    status: int
+    payload: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Notify:
+    """Tell this shell's own clients of an event (PMIx_Notify_event)."""
+
+    status: int
+    source: Proc
+    range: Range
+    infos: Infos = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RequestModex:
+    """Ask this shell's libpmix what local `proc` put; the answer comes back as `modex_ready`."""
+
+    token: int
+    proc: Proc
+
+
+@dataclass(frozen=True, slots=True)
+class Raise:
+    """End the job: a job exception of severity 0 with the exit code that the job shall have."""
+
+    message: str
+    exit_code: int
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """Send a signal to this shell's tasks with these ranks (None: all)."""
+
+    signum: int
+    ranks: Sequence[int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """One line for the job's log. Never holds a payload."""
+
+    level: Level
+    message: str
+
+
+Effect: TypeAlias = Send | Reply | Notify | RequestModex | Raise | Signal | Log
