@@ -1,0 +1,234 @@
+"""What a host needs from whatever carries it, and the glue between the two.
+
+`Carrier` is the small protocol that each face implements (`shell/local`: a process and an epoll
+loop; `shell/flux`: the real flux-shell). `Driver` feeds a sans-IO `Host` with upcalls of a real
+PMIx server, frames of peer shells, task changes and deadlines, and carries its effects out.
+All of `Driver` runs on the carrier's thread but `_from_library`, which libpmix's thread calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+from fluxpmix.host.effects import (
+    Buffer,
+    Effect,
+    Frame,
+    Level,
+    Log,
+    Notify,
+    Raise,
+    Reply,
+    RequestModex,
+    Send,
+    Signal,
+)
+from fluxpmix.host.host import Host
+from fluxpmix.pmix.status import PmixError, describe
+from fluxpmix.pmix.types import Proc
+from fluxpmix.shell.server import JobServer, Site
+
+if TYPE_CHECKING:
+    from fluxpmix.job.model import Job
+    from fluxpmix.pmix.library import Library
+    from fluxpmix.pmix.upcalls import Upcall
+
+# Starts a frame that carries what setup_application gave shell 0; a host's frame never starts so.
+SETUP_MAGIC = b"fluxpmix setup 1\n"
+
+
+class Carrier(Protocol):
+    """Input and output for one shell of a job."""
+
+    rank: int
+    size: int
+
+    def send(self, shell: int, frame: Frame) -> None:
+        """Send one message to a peer shell, ordered with the others to it; never blocks."""
+
+    def post(self, call: Callable[[], None]) -> None:
+        """Run `call` soon on the carrier's thread; may be called from any thread."""
+
+    def now(self) -> float:
+        """Monotonic time in seconds."""
+
+    def set_deadline(self, when: float | None) -> None:
+        """Have `Driver.tick` called at `when` (seconds, as `now` counts them), or not at all."""
+
+    def raise_job(self, message: str, exit_code: int) -> None:
+        """End the job with a job exception; `exit_code` becomes the job's."""
+
+    def signal_tasks(self, signum: int, ranks: Sequence[int] | None) -> None:
+        """Send a signal to this shell's tasks with these ranks (None: to all)."""
+
+    def log(self, level: Level, message: str) -> None:
+        """Write one line to the job's log."""
+
+
+class Driver:
+    """One shell's PMIx: a real server, the host that decides for it, and a carrier's hands.
+
+    The life of it: `open()`, then `start(ready)` (or the two halves of it, `setup_application` and
+    `setup_local_support`, where the carrier ships the result itself), `task_environment(rank)` and
+    `task_started` for each task, events while they run, `close()`.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        carrier: Carrier,
+        site: Site,
+        library: Library,
+        *,
+        fanout: int = 16,
+        timeout: float | None = None,
+    ) -> None:
+        self._job = job
+        self._carrier = carrier
+        self._host = Host(job, carrier.rank, fanout=fanout, default_timeout=timeout)
+        self._server = JobServer(job, site, library, self._from_library, self._host.serves)
+        self._deadline: float | None = None
+        self._ready: Callable[[], None] | None = None
+        self._closed = False
+
+    @property
+    def host(self) -> Host:
+        """The host that decides, for its counters and tests."""
+        return self._host
+
+    @property
+    def server(self) -> JobServer:
+        """The PMIx server with the job registered."""
+        return self._server
+
+    # -- the launch sequence -------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Start the PMIx server and register the job and its local tasks (launch stage 2)."""
+        self._server.open()
+
+    def start(self, ready: Callable[[], None]) -> None:
+        """Set the application up on every shell, then call `ready`: tasks may be forked.
+
+        Network keys that a plugin of libpmix makes must be the same on all nodes, so shell 0 asks
+        for them and sends them to the others (Standard 4.2, section 17.2.4).
+        """
+        if self._carrier.rank == 0:
+            packed = self.setup_application()
+            for shell in range(1, self._carrier.size):
+                self._carrier.send(shell, (SETUP_MAGIC, packed))
+            self.setup_local_support(packed)
+            ready()
+        else:
+            self._ready = ready
+
+    def setup_application(self) -> bytes:
+        """Ask libpmix, once for the job, what its tasks need; packed, to ship to every shell."""
+        return self._server.setup_application()
+
+    def setup_local_support(self, packed: bytes) -> None:
+        """Give this shell's libpmix what `setup_application` made."""
+        self._server.setup_local_support(packed)
+
+    def task_environment(self, rank: int) -> Mapping[str, str]:
+        """Return the variables that task `rank` needs to find this server."""
+        return self._server.task_environment(rank)
+
+    # -- events --------------------------------------------------------------------------------
+
+    def receive(self, shell: int, frame: Buffer) -> None:
+        """Take one message from peer `shell`."""
+        if frame[: len(SETUP_MAGIC)] == SETUP_MAGIC:
+            self._receive_setup(shell, bytes(frame[len(SETUP_MAGIC) :]))
+            return
+        self._run(partial(self._host.receive, shell, frame))
+
+    def task_started(self, rank: int, pid: int) -> None:
+        """Task `rank` runs as process `pid`."""
+        self._run(partial(self._host.task_started, rank, pid))
+
+    def task_exited(self, rank: int, wait_status: int) -> None:
+        """Task `rank` ended with `wait_status` (as `waitpid` gives it)."""
+        self._run(partial(self._host.task_exited, rank, wait_status))
+        self._server.task_exited(rank)
+
+    def shell_lost(self, shell: int, reason: str) -> None:
+        """Peer `shell` is gone and will not come back."""
+        self._run(partial(self._host.shell_lost, shell, reason))
+
+    def tick(self) -> None:
+        """A deadline has passed."""
+        self._deadline = None
+        self._run(self._host.tick)
+
+    def close(self) -> None:
+        """Deregister, stop the server and remove its directories. Safe to call twice."""
+        if self._closed:
+            return
+        self._closed = True
+        self._carrier.set_deadline(None)
+        self._server.close()
+
+    # -- inside --------------------------------------------------------------------------------
+
+    def _from_library(self, upcall: Upcall) -> None:
+        """Hand an upcall over to the carrier's thread: called on libpmix's progress thread."""
+        self._carrier.post(partial(self._upcall, upcall))
+
+    def _upcall(self, upcall: Upcall) -> None:
+        self._run(partial(self._host.upcall, upcall))
+
+    def _modex_ready(self, token: int, status: int, data: bytes) -> None:
+        self._run(partial(self._host.modex_ready, token, status, data))
+
+    def _receive_setup(self, shell: int, packed: bytes) -> None:
+        ready, self._ready = self._ready, None
+        if shell != 0 or ready is None:
+            self._carrier.log(Level.WARNING, f"dropped a set-up message that shell {shell} may not send")
+            return
+        self.setup_local_support(packed)
+        ready()
+
+    def _run(self, step: Callable[[float], list[Effect]]) -> None:
+        """Let the host take one step and carry out what it wants."""
+        if self._closed:
+            return
+        for effect in step(self._carrier.now()):
+            self._perform(effect)
+        deadline = self._host.deadline
+        if deadline != self._deadline:
+            self._deadline = deadline
+            self._carrier.set_deadline(deadline)
+
+    def _perform(self, effect: Effect) -> None:
+        carrier = self._carrier
+        try:
+            if isinstance(effect, Send):
+                carrier.send(effect.shell, effect.frame)
+            elif isinstance(effect, Reply):
+                self._server.reply(effect.upcall, effect.status, effect.payload)
+            elif isinstance(effect, Log):
+                carrier.log(effect.level, effect.message)
+            elif isinstance(effect, Notify):
+                self._server.notify_event(effect.status, effect.source, effect.range, effect.infos)
+            elif isinstance(effect, RequestModex):
+                self._request_modex(effect.token, effect.proc)
+            elif isinstance(effect, Signal):
+                carrier.signal_tasks(effect.signum, effect.ranks)
+            elif isinstance(effect, Raise):
+                carrier.raise_job(effect.message, effect.exit_code)
+        except PmixError as error:
+            carrier.log(Level.ERROR, f"libpmix refused {type(effect).__name__.lower()}: {error}")
+
+    def _request_modex(self, token: int, proc: Proc) -> None:
+        def done(status: int, data: bytes) -> None:
+            self._carrier.post(partial(self._modex_ready, token, status, data))
+
+        self._server.request_modex(proc, done)
+
+
+def status_line(status: int) -> str:
+    """Name a PMIx status for a log line."""
+    return f"{describe(status)} ({status})"

@@ -1,0 +1,192 @@
+"""The launch sequence: one job registered with one shell's PMIx server, from init to finalize.
+
+`Driver` (`shell/base.py`) owns one `JobServer`; both carriers share it. The order is that of the
+Standard's launch description, stage 2: server init, resources, job and clients, `setup_application`
+(shell 0) and `setup_local_support`, then `setup_fork` for each task; at the end deregistration,
+server finalize, and the removal of what libpmix leaves in the server's directory.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from fluxpmix.job.registration import LocalFacts, registration
+from fluxpmix.pmix import attributes
+from fluxpmix.pmix.server import Server
+from fluxpmix.pmix.types import Info, Infos, Proc, Range
+
+if TYPE_CHECKING:
+    from fluxpmix.job.model import Job
+    from fluxpmix.pmix.library import Library
+    from fluxpmix.pmix.upcalls import Upcall
+
+RM_NAME = "fluxpmix"
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What only this shell knows of the job: its directory, its user, its tasks' cores.
+
+    `cpus` and `packages` are by rank: the cores a task is bound to ("0-3,7"; None: not bound) and
+    the package that holds them all (None: more than one, or not bound).
+    """
+
+    shell_rank: int
+    tmpdir: str  # exists, is ours alone (0700); all that libpmix writes goes below it
+    topology_signature: str
+    cpus: Mapping[int, str | None] = field(default_factory=dict)
+    packages: Mapping[int, int | None] = field(default_factory=dict)
+    admit: Callable[[Proc], str | None] | None = None
+    job_infos: Infos = ()  # besides the registration: what the carrier's users expect to find
+    server_directives: Mapping[str, Any] = field(default_factory=dict)
+
+
+class JobServer:
+    """A PMIx server that serves one job on one node."""
+
+    def __init__(
+        self,
+        job: Job,
+        site: Site,
+        library: Library,
+        on_upcall: Callable[[Upcall], None],
+        serves: Collection[type[Upcall]],
+    ) -> None:
+        self._job = job
+        self._site = site
+        self._library = library
+        self._on_upcall = on_upcall
+        self._serves = serves
+        self._server: Server | None = None
+        self._clients: set[int] = set()
+        self._nsdir = os.path.join(site.tmpdir, job.nspace)
+        # Namespace and rank of the server itself: one rank a shell, unique in the job.
+        self.identity = Proc(f"{job.nspace}.shell", site.shell_rank)
+
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        """The job's ranks on this node."""
+        return tuple(self._job.taskmap.tasks(self._site.shell_rank))
+
+    def open(self) -> None:
+        """Start the server and register the job and its local clients.
+
+        Raises `PmixError` where libpmix refuses, `OSError` where a directory cannot be made.
+        """
+        ranks = self.ranks
+        procdirs = {rank: os.path.join(self._nsdir, str(rank)) for rank in ranks}
+        for path in (self._nsdir, *procdirs.values()):
+            os.mkdir(path, 0o700)
+        server = self._server = Server(
+            self._library,
+            self._on_upcall,
+            serves=self._serves,
+            admit=self._site.admit,
+            directives=self._server_directives(),
+        )
+        server.register_resources({attributes.RM_NAME: RM_NAME})
+        facts = self._facts(server, procdirs)
+        infos = [*registration(self._job, facts).infos(), *self._site.job_infos]
+        server.register_nspace(self._job.nspace, len(ranks), infos)
+        uid, gid = os.geteuid(), os.getegid()
+        for rank in ranks:
+            server.register_client(Proc(self._job.nspace, rank), uid, gid)
+            self._clients.add(rank)
+
+    def setup_application(self) -> bytes:
+        """Return what the job's tasks need from the network and the programming model, packed."""
+        server = self._open_server()
+        directives: list[Info] = [
+            Info(attributes.SETUP_APP_ENVARS, True),
+            Info(attributes.SETUP_APP_NONENVARS, True),
+            Info(attributes.NODE_MAP, server.generate_regex(self._node_names())),
+            Info(attributes.PROC_MAP, server.generate_ppn(self._task_lists())),
+        ]
+        if self._job.model is not None:
+            directives.append(Info(attributes.MODEL_LIBRARY_NAME, self._job.model))
+        return server.setup_application(self._job.nspace, directives)
+
+    def setup_local_support(self, packed: bytes) -> None:
+        """Hand libpmix what `setup_application` made on shell 0."""
+        if packed:
+            self._open_server().setup_local_support(self._job.nspace, packed)
+
+    def task_environment(self, rank: int) -> Mapping[str, str]:
+        """Return the variables that make task `rank` a client of this server."""
+        return self._open_server().setup_fork(Proc(self._job.nspace, rank))
+
+    def reply(self, upcall: int, status: int, payload: Any) -> None:
+        """Complete an upcall."""
+        self._open_server().reply(upcall, status, payload)
+
+    def notify_event(self, status: int, source: Proc, range_: Range, infos: Infos) -> None:
+        """Tell this node's clients of an event."""
+        self._open_server().notify_event(status, source, range_, infos)
+
+    def request_modex(self, proc: Proc, done: Callable[[int, bytes], None]) -> None:
+        """Ask libpmix for what local `proc` put; `done` runs on libpmix's thread."""
+        self._open_server().request_modex(proc, done)
+
+    def task_exited(self, rank: int) -> None:
+        """Drop what libpmix keeps for a task that is gone, finalized or not."""
+        if self._server is not None and rank in self._clients:
+            self._clients.discard(rank)
+            self._server.deregister_client(Proc(self._job.nspace, rank))
+
+    def close(self) -> None:
+        """Deregister the job and stop the server. Safe to call twice, or on one never opened."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        for rank in sorted(self._clients):
+            server.deregister_client(Proc(self._job.nspace, rank))
+        self._clients.clear()
+        server.deregister_nspace(self._job.nspace)
+        server.close()
+
+    # -- inside --------------------------------------------------------------------------------
+
+    def _open_server(self) -> Server:
+        if self._server is None:
+            raise RuntimeError("the job's PMIx server is not open")
+        return self._server
+
+    def _node_names(self) -> str:
+        return ",".join(node.hostname for node in self._job.nodes)
+
+    def _task_lists(self) -> str:
+        return self._job.taskmap.encode("raw-deranged")
+
+    def _server_directives(self) -> dict[str, Any]:
+        site = self._site
+        return {
+            attributes.SERVER_NSPACE: self.identity.nspace,
+            attributes.SERVER_RANK: self.identity.rank,
+            attributes.SERVER_TMPDIR: site.tmpdir,
+            attributes.SYSTEM_TMPDIR: site.tmpdir,
+            attributes.HOSTNAME: self._job.nodes[site.shell_rank].hostname,
+            attributes.NODEID: self._job.nodes[site.shell_rank].id,
+            attributes.IOF_LOCAL_OUTPUT: False,
+            **site.server_directives,
+        }
+
+    def _facts(self, server: Server, procdirs: Mapping[int, str]) -> LocalFacts:
+        site = self._site
+        cpus = {rank: site.cpus.get(rank) for rank in procdirs}
+        return LocalFacts(
+            shell_rank=site.shell_rank,
+            server=self.identity,
+            tmpdir=site.tmpdir,
+            nsdir=self._nsdir,
+            procdirs=procdirs,
+            topology_signature=site.topology_signature,
+            cpus=cpus,
+            localities={r: server.locality_string(c) if c else None for r, c in cpus.items()},
+            cpusets={r: server.cpuset_string(c) if c else None for r, c in cpus.items()},
+            packages=site.packages,
+            node_map=server.generate_regex(self._node_names()),
+            proc_map=server.generate_ppn(self._task_lists()),
+        )
