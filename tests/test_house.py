@@ -1,0 +1,84 @@
+"""The house rules that a reader relies on: floors, style and types hold over the whole tree."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "src" / "fluxpmix"
+# From the ground up: a floor may import itself and the floors before it.
+FLOORS = ("pmix", "job", "host", "shell", "cli")
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "_declarations.py")
+
+
+def floor_of(module: str) -> int | None:
+    """The floor that a dotted module name stands on, None outside the floors."""
+    parts = module.split(".")
+    return FLOORS.index(parts[1]) if len(parts) > 1 and parts[0] == "fluxpmix" and parts[1] in FLOORS else None
+
+
+def imported(tree: ast.AST) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_only_go_down(path: Path) -> None:
+    here = floor_of("fluxpmix." + ".".join(path.relative_to(PACKAGE).with_suffix("").parts))
+    if here is None:
+        return
+    above = {name for name in imported(ast.parse(path.read_text())) if (floor_of(name) or 0) > here}
+    assert not above
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_every_module_says_what_it_is(path: Path) -> None:
+    source = path.read_text()
+    if source.strip():
+        assert ast.get_docstring(ast.parse(source)), f"{path} has no docstring"
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "host").rglob("*.py")), ids=lambda path: path.name)
+def test_the_host_floor_does_no_input_or_output(path: Path) -> None:
+    forbidden = {"socket", "threading", "time", "asyncio", "select", "os", "cffi", "signal", "subprocess"}
+    assert not imported(ast.parse(path.read_text())) & forbidden
+
+
+def run_tool(*arguments: str) -> None:
+    if importlib.util.find_spec(arguments[0]) is None:
+        pytest.skip(f"{arguments[0]} is not installed: pip install -e '.[dev]'")
+    result = subprocess.run(
+        [sys.executable, "-m", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_ruff_finds_nothing() -> None:
+    run_tool("ruff", "check", ".")
+
+
+def test_ruff_would_format_nothing() -> None:
+    run_tool("ruff", "format", "--check", ".")
+
+
+def test_types_are_strict() -> None:
+    run_tool("mypy")
+
+
+def test_ci_runs_the_readmes_test_command() -> None:
+    commands = [
+        line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("python3 -m venv")
+    ]
+    assert len(commands) == 2, "the quick start is two commands"
+    assert commands[1] in (ROOT / ".ci" / "run").read_text().splitlines()
