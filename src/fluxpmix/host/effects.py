@@ -7,10 +7,10 @@ they must happen.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, TypeAlias
 
+from fluxpmix.pmix.record import Record
 from fluxpmix.pmix.types import Infos, Proc, Range
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
@@ -28,16 +28,14 @@ class Level(IntEnum):
     TRACE = 7  # shown at verbose=2
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(Record):
     """Send one message to a peer shell, kept in order with the others to that shell."""
 
     shell: int
     frame: Frame
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Record):
     """Complete the upcall `upcall`: what `payload` must be stands at the upcall's class.
 
     A fence's payload is a sequence of buffers, in order; the binding joins them once.
@@ -48,8 +46,7 @@ class Reply:
     payload: Any = None
 
 
-@dataclass(frozen=True, slots=True)
-class Notify:
+class Notify(Record):
     """Tell this shell's own clients of an event (PMIx_Notify_event)."""
 
     status: int
@@ -58,32 +55,28 @@ class Notify:
     infos: Infos = ()
 
 
-@dataclass(frozen=True, slots=True)
-class RequestModex:
+class RequestModex(Record):
     """Ask this shell's libpmix what local `proc` put; the answer comes back as `modex_ready`."""
 
     token: int
     proc: Proc
 
 
-@dataclass(frozen=True, slots=True)
-class Raise:
+class Raise(Record):
     """End the job: a job exception of severity 0 with the exit code that the job shall have."""
 
     message: str
     exit_code: int
 
 
-@dataclass(frozen=True, slots=True)
-class Signal:
+class Signal(Record):
     """Send a signal to this shell's tasks with these ranks (None: all)."""
 
     signum: int
     ranks: Sequence[int] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Log:
+class Log(Record):
     """One line for the job's log. Never holds a payload."""
 
     level: Level

@@ -8,9 +8,10 @@ OpenPMIx's headers, which agree from 4.2 to 6.1.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from typing import Any, NamedTuple, TypeAlias
+
+from fluxpmix.pmix.record import Record
 
 MAX_KEYLEN = 511
 MAX_NSLEN = 255
@@ -159,24 +160,21 @@ class Proc(NamedTuple):
         return f"{self.nspace}:{special or self.rank}"
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
+class Value(Record):
     """A value whose type is stated and not taken from its key (`pmix_value_t`)."""
 
     type: DataType
     data: Any
 
 
-@dataclass(frozen=True, slots=True)
-class DataArray:
+class DataArray(Record):
     """`pmix_data_array_t`: items of one type; items may be data arrays' infos, to any depth."""
 
     type: DataType
     items: tuple[Any, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Info:
+class Info(Record):
     """`pmix_info_t`: a key with its typed value; `required` is the PMIX_INFO_REQD flag."""
 
     key: str
@@ -210,8 +208,7 @@ def is_true(infos: Iterable[Info], key: str) -> bool:
     return value is not _MISSING and (value is None or bool(value))
 
 
-@dataclass(frozen=True, slots=True)
-class Regex:
+class Regex(Record):
     """What PMIx_generate_regex made: opaque bytes that may hold NULs (see `raw:` and `blob:`)."""
 
     data: bytes
@@ -246,8 +243,7 @@ class Topology(NamedTuple):
     address: int
 
 
-@dataclass(frozen=True, slots=True)
-class AppSpec:
+class AppSpec(Record):
     """`pmix_app_t`: one application of a spawn request."""
 
     command: str
@@ -258,8 +254,7 @@ class AppSpec:
     directives: Infos = ()
 
 
-@dataclass(frozen=True, slots=True)
-class QueryItem:
+class QueryItem(Record):
     """`pmix_query_t`: keys asked for under common qualifiers."""
 
     keys: tuple[str, ...]

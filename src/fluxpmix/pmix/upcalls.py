@@ -7,20 +7,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
+from fluxpmix.pmix.record import Record
 from fluxpmix.pmix.types import AppSpec, GroupOperation, Info, Infos, IofChannel, Proc, QueryItem, Range
 
 
-@dataclass(frozen=True, slots=True)
-class Upcall:
+class Upcall(Record):
     """A request that is open until `Server.reply(id, status, payload)`."""
 
     id: int
 
 
-@dataclass(frozen=True, slots=True)
 class ClientConnected(Upcall):
     """A local process called PMIx_Init. Reply: nothing."""
 
@@ -30,14 +28,12 @@ class ClientConnected(Upcall):
     pid: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
 class ClientFinalized(Upcall):
     """A local process called PMIx_Finalize and waits for the reply. Reply: nothing."""
 
     proc: Proc
 
 
-@dataclass(frozen=True, slots=True)
 class Abort(Upcall):
     """PMIx_Abort: end `procs` (none: the caller's whole job). Reply: nothing."""
 
@@ -47,7 +43,6 @@ class Abort(Upcall):
     procs: tuple[Proc, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class Fence(Upcall):
     """All local participants of `procs` called PMIx_Fence. Reply: the blocks of all servers."""
 
@@ -56,7 +51,6 @@ class Fence(Upcall):
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
 class DirectModex(Upcall):
     """A local process wants what remote `proc` put. Reply: its blob (bytes), or none."""
 
@@ -64,7 +58,6 @@ class DirectModex(Upcall):
     directives: Infos
 
 
-@dataclass(frozen=True, slots=True)
 class Publish(Upcall):
     """Data and directives (range, persistence, user id) come in one array. Reply: nothing."""
 
@@ -72,7 +65,6 @@ class Publish(Upcall):
     infos: Infos
 
 
-@dataclass(frozen=True, slots=True)
 class Lookup(Upcall):
     """Reply: a sequence of `Published`."""
 
@@ -81,7 +73,6 @@ class Lookup(Upcall):
     directives: Infos
 
 
-@dataclass(frozen=True, slots=True)
 class Unpublish(Upcall):
     """`keys` None: all that `proc` published. Reply: nothing."""
 
@@ -90,7 +81,6 @@ class Unpublish(Upcall):
     directives: Infos
 
 
-@dataclass(frozen=True, slots=True)
 class Spawn(Upcall):
     """Reply: the new namespace (str)."""
 
@@ -99,7 +89,6 @@ class Spawn(Upcall):
     apps: tuple[AppSpec, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class Connect(Upcall):
     """Reply: nothing."""
 
@@ -107,7 +96,6 @@ class Connect(Upcall):
     directives: Infos
 
 
-@dataclass(frozen=True, slots=True)
 class Disconnect(Upcall):
     """Reply: nothing."""
 
@@ -115,7 +103,6 @@ class Disconnect(Upcall):
     directives: Infos
 
 
-@dataclass(frozen=True, slots=True)
 class RegisterEvents(Upcall):
     """`codes` None: a default handler. Reply: nothing."""
 
@@ -123,7 +110,6 @@ class RegisterEvents(Upcall):
     directives: Infos
 
 
-@dataclass(frozen=True, slots=True)
 class NotifyEvent(Upcall):
     """Reply: nothing."""
 
@@ -133,7 +119,6 @@ class NotifyEvent(Upcall):
     directives: Infos
 
 
-@dataclass(frozen=True, slots=True)
 class Query(Upcall):
     """Reply: infos."""
 
@@ -141,14 +126,12 @@ class Query(Upcall):
     queries: tuple[QueryItem, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class ToolConnected(Upcall):
     """Reply: the tool's `Proc`."""
 
     directives: Infos
 
 
-@dataclass(frozen=True, slots=True)
 class Log(Upcall):
     """Reply: nothing."""
 
@@ -157,7 +140,6 @@ class Log(Upcall):
     directives: Infos
 
 
-@dataclass(frozen=True, slots=True)
 class Allocate(Upcall):
     """Reply: infos."""
 
@@ -166,7 +148,6 @@ class Allocate(Upcall):
     directives: Infos
 
 
-@dataclass(frozen=True, slots=True)
 class JobControl(Upcall):
     """`targets` empty: all. Reply: infos."""
 
@@ -175,7 +156,6 @@ class JobControl(Upcall):
     directives: Infos
 
 
-@dataclass(frozen=True, slots=True)
 class Monitor(Upcall):
     """Reply: infos."""
 
@@ -185,7 +165,6 @@ class Monitor(Upcall):
     directives: Infos
 
 
-@dataclass(frozen=True, slots=True)
 class GetCredential(Upcall):
     """Reply: the credential (bytes)."""
 
@@ -193,7 +172,6 @@ class GetCredential(Upcall):
     directives: Infos
 
 
-@dataclass(frozen=True, slots=True)
 class ValidateCredential(Upcall):
     """Reply: infos (user and group id)."""
 
@@ -202,7 +180,6 @@ class ValidateCredential(Upcall):
     directives: Infos
 
 
-@dataclass(frozen=True, slots=True)
 class IofPull(Upcall):
     """Answered by the binding at once, as libpmix frees the request on return: no reply to give."""
 
@@ -211,7 +188,6 @@ class IofPull(Upcall):
     channels: IofChannel
 
 
-@dataclass(frozen=True, slots=True)
 class PushStdin(Upcall):
     """`data` empty: end of file. Reply: nothing."""
 
@@ -221,7 +197,6 @@ class PushStdin(Upcall):
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
 class Group(Upcall):
     """Reply: infos (context id, membership, endpoint data)."""
 
@@ -231,7 +206,6 @@ class Group(Upcall):
     directives: Infos
 
 
-@dataclass(frozen=True, slots=True)
 class Fabric(Upcall):
     """Reply: infos."""
 
@@ -240,7 +214,6 @@ class Fabric(Upcall):
     directives: Infos
 
 
-@dataclass(frozen=True, slots=True)
 class SessionControl(Upcall):
     """Reply: infos."""
 
