@@ -37,7 +37,9 @@ class LibraryTooOld(LibraryError):
 class Library:
     """A loaded libpmix: `ffi` and `lib` of cffi, the `path` asked for and the version it says."""
 
-    def __init__(self, ffi: Any, lib: Any, path: str, version: tuple[int, int, int], version_text: str) -> None:
+    def __init__(
+        self, ffi: Any, lib: Any, path: str, version: tuple[int, int, int], version_text: str
+    ) -> None:
         self.ffi = ffi
         self.lib = lib
         self.path = path
@@ -133,7 +135,9 @@ def _first(places: Iterator[tuple[str, str]]) -> Library:
 
 
 def _open(place: str) -> Library:
-    from fluxpmix.pmix._declarations import ffi
+    from fluxpmix.pmix import _declarations
+
+    ffi: Any = _declarations.ffi
 
     if os.sep in place and not os.path.exists(place):
         raise LibraryNotFound("no such file")

@@ -185,7 +185,29 @@ class Info(Record):
 
 Infos: TypeAlias = tuple[Info, ...]
 # What callers may write where libpmix takes an array of infos: {key: value} or a sequence of Info.
-Directives: TypeAlias = Mapping[str, Any] | Iterable[Info]
+Directives: TypeAlias = Mapping[str, Any] | Iterable["Info | Rows"]
+
+class Column(Record):
+    """One attribute for many processes: its values in rank order, or one value for all.
+
+    `values` is an `array.array` whose item is as wide as `type`, or a bool or int for every row.
+    """
+
+    key: str
+    type: DataType
+    values: Any
+
+
+class Rows(Record):
+    """Many info arrays of one shape, e.g. PMIX_PROC_INFO_ARRAY of each of 100,000 ranks.
+
+    Stands for `count` infos named `key`, each holding a data array of one info a column.
+    """
+
+    key: str
+    count: int
+    columns: tuple[Column, ...]
+
 
 _MISSING: Any = object()
 
@@ -230,10 +252,13 @@ class Timeval(NamedTuple):
 
 
 class Cpuset(NamedTuple):
-    """`pmix_cpuset_t` as text, e.g. `hwloc:0-3`: source and bitmap list."""
+    """`pmix_cpuset_t`: its source ("hwloc") and the address of the bitmap its library made.
+
+    Text forms are `Server.cpuset_string` and `Server.locality_string`.
+    """
 
     source: str
-    bitmap: str
+    address: int
 
 
 class Topology(NamedTuple):

@@ -87,7 +87,7 @@ class JobServer:
             admit=self._site.admit,
             directives=self._server_directives(),
         )
-        server.register_resources({attributes.RM_NAME: RM_NAME})
+        server.register_resources([Info(attributes.RM_NAME, RM_NAME)])
         facts = self._facts(server, procdirs)
         infos = [*registration(self._job, facts).infos(), *self._site.job_infos]
         server.register_nspace(self._job.nspace, len(ranks), infos)
@@ -158,7 +158,8 @@ class JobServer:
         return ",".join(node.hostname for node in self._job.nodes)
 
     def _task_lists(self) -> str:
-        return self._job.taskmap.encode("raw-deranged")
+        text: str = self._job.taskmap.encode("raw-deranged")
+        return text
 
     def _server_directives(self) -> dict[str, Any]:
         site = self._site
