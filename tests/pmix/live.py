@@ -1,0 +1,202 @@
+"""A real PMIx server in the test's process, real client processes, and a host that a test scripts.
+
+The server's upcalls go through a queue to a thread that answers them, as in a carrier.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fluxpmix
+from fluxpmix.pmix.library import Library, LibraryError, load
+from fluxpmix.pmix.server import Server
+from fluxpmix.pmix.types import Info, Proc
+from fluxpmix.pmix.upcalls import IofPull, Upcall
+
+# Long enough for a loaded machine; nothing waits this long when all is well.
+PATIENCE = 60.0
+NSPACE = "job"
+SOURCE = str(Path(fluxpmix.__file__).resolve().parent.parent)
+
+CANDIDATES = {
+    "4.2": "/usr/lib/x86_64-linux-gnu/libpmix.so.2",
+    "5.0": None,  # as `load` finds it: the wheel's
+}
+
+Answer = tuple[int, Any]
+Host = Mapping[type[Upcall], Callable[[Any], Answer | None]]
+
+
+def library(version: str) -> Library:
+    """The libpmix of this version, or a skip that says what is missing."""
+    try:
+        found = load(CANDIDATES[version])
+    except LibraryError as error:
+        pytest.skip(f"no libpmix {version}: {error}")
+    if ".".join(map(str, found.version[:2])) != version:
+        pytest.skip(f"libpmix {version} is not installed: found {found.version_text}")
+    return found
+
+
+def wait_for(what: Callable[[], bool], why: str) -> None:
+    """Wait until `what()`, or fail saying `why`."""
+    deadline = time.monotonic() + PATIENCE
+    while not what():
+        assert time.monotonic() < deadline, f"never happened: {why}"
+        threading.Event().wait(0.002)
+
+
+class Live:
+    """One namespace of `size` local processes on one server; `others` more are said to run elsewhere."""
+
+    def __init__(
+        self,
+        library: Library,
+        tmpdir: Path,
+        *,
+        size: int = 1,
+        others: int = 0,
+        host: Host | None = None,
+        admit: Callable[[Proc], str | None] | None = None,
+        directives: Mapping[str, Any] | None = None,
+        on_upcall: Callable[[Any], None] | None = None,
+    ) -> None:
+        self.library = library
+        self.tmpdir = tmpdir
+        self.size = size
+        self.upcalls: list[Any] = []
+        self.errors: list[BaseException] = []
+        self._host = dict(host or {})
+        self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._clients: list[subprocess.Popen[str]] = []
+        self.server = Server(
+            library,
+            on_upcall or self._queue.put,
+            serves=frozenset(self._host),
+            admit=admit,
+            directives={
+                "pmix.srv.nspace": "server",
+                "pmix.srv.rank": 0,
+                "pmix.srvr.tmpdir": str(tmpdir),
+                "pmix.sys.tmpdir": str(tmpdir),
+                "pmix.hname": "node0",
+                "pmix.nodeid": 0,
+                "pmix.iof.local": False,
+                **(directives or {}),
+            },
+        )
+        self.server.on_error = self.errors.append
+        self._thread = threading.Thread(target=self._answer, daemon=True)
+        self._thread.start()
+        try:
+            self._register(others)
+        except BaseException:
+            self.close()
+            raise
+
+    def _register(self, others: int) -> None:
+        nodes, ranks = "node0", ",".join(map(str, range(self.size)))
+        if others:
+            nodes += ",node1"
+            ranks += ";" + ",".join(map(str, range(self.size, self.size + others)))
+        self.server.register_nspace(
+            NSPACE,
+            self.size,
+            [
+                Info("pmix.nmap", self.server.generate_regex(nodes)),
+                Info("pmix.pmap", self.server.generate_ppn(ranks)),
+                Info("pmix.job.size", self.size + others),
+                Info("pmix.univ.size", self.size + others),
+                Info("pmix.tmpdir", str(self.tmpdir)),
+                Info("pmix.nsdir", str(self.tmpdir)),
+                Info("pmix.jobid", NSPACE),
+            ],
+        )
+        for rank in range(self.size):
+            self.server.register_client(Proc(NSPACE, rank), os.getuid(), os.getgid())
+
+    def _answer(self) -> None:
+        while (upcall := self._queue.get()) is not None:
+            self.upcalls.append(upcall)
+            try:
+                answer = self._host[type(upcall)](upcall)
+                if answer is not None and not isinstance(upcall, IofPull):
+                    self.server.reply(upcall.id, *answer)
+            except Exception as error:
+                self.errors.append(error)
+
+    def seen(self, kind: type[Upcall]) -> list[Any]:
+        return [upcall for upcall in self.upcalls if type(upcall) is kind]
+
+    def environment(self, rank: int, client: Library | None = None) -> dict[str, str]:
+        env = {name: os.environ[name] for name in ("PATH", "HOME", "LD_LIBRARY_PATH") if name in os.environ}
+        env |= {"PYTHONPATH": SOURCE, "FLUXPMIX_LIBPMIX": (client or self.library).path}
+        env |= self.server.setup_fork(Proc(NSPACE, rank), env)
+        return env
+
+    def start(
+        self, rank: int, program: str | list[str], client: Library | None = None, **more: str
+    ) -> subprocess.Popen[str]:
+        """Start a client: a Python text (with `client` a connected Client), or a command."""
+        if isinstance(program, str):
+            program = [sys.executable, "-P" if sys.version_info >= (3, 11) else "-s", "-c", PRELUDE + program]
+        process = subprocess.Popen(
+            program,
+            env=self.environment(rank, client) | more,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=self.tmpdir,
+        )
+        self._clients.append(process)
+        return process
+
+    def finish(self, process: subprocess.Popen[str], status: int | None = 0) -> str:
+        """Wait for a client and return what it wrote; it must have ended with `status`."""
+        out, err = process.communicate(timeout=PATIENCE)
+        assert status is None or process.returncode == status, f"{process.returncode}\n{out}\n{err}"
+        return out
+
+    def run(self, *programs: str | list[str], client: Library | None = None) -> list[str]:
+        """Start rank 0, 1, ... and return what each wrote."""
+        started = [self.start(rank, program, client) for rank, program in enumerate(programs)]
+        written = [self.finish(process) for process in started]
+        assert not self.errors
+        return written
+
+    def close(self) -> None:
+        for process in self._clients:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+        try:
+            for rank in range(self.size):
+                self.server.deregister_client(Proc(NSPACE, rank))
+            self.server.deregister_nspace(NSPACE)
+        finally:
+            self.server.close()
+            self._queue.put(None)
+            self._thread.join(PATIENCE)
+
+    def __enter__(self) -> Live:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+PRELUDE = """
+import os, sys
+from fluxpmix.pmix.client import Client
+from fluxpmix.pmix.types import *
+"""
