@@ -1,0 +1,154 @@
+"""What a job is: sessions, jobs, applications and nodes as immutable data with nothing but queries.
+
+Made by the carriers (`shell/local` from a command line, `shell/flux` from R and jobspec), read by
+`registration.py` and `host/`. Ranks count over the applications in their order, each a run of
+consecutive ranks; what is asked of all ranks comes as an `array`. Standard 4.2, section 1.4 (session,
+job, application).
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+
+from fluxpmix.job.taskmap import TaskMap
+from fluxpmix.pmix.record import Record
+from fluxpmix.pmix.types import MAX_NSLEN, Proc
+
+
+class Session(Record):
+    """Resources assigned together: in Flux an instance, here the machine.
+
+    `universe_size` is its slots in all; `rank_offset` counts the processes of its earlier jobs (the
+    global rank of this job's rank 0), `node_procs` those that still run on each of this job's nodes.
+    """
+
+    id: int
+    universe_size: int
+    rank_offset: int = 0
+    node_procs: tuple[int, ...] = ()
+
+
+class Node(Record):
+    """One node of a job: `id` counts from 0 in the job, and is the rank of the shell on it."""
+
+    id: int
+    hostname: str
+    aliases: tuple[str, ...] = ()
+    slots: int = 1  # processes that fit without sharing a core
+    cores: int = 1
+
+
+class App(Record):
+    """One application: `size` processes of one command in one directory."""
+
+    index: int
+    argv: tuple[str, ...]
+    wdir: str
+    size: int
+
+
+class Job(Record):
+    """One job. ValueError where its parts contradict each other."""
+
+    nspace: str
+    jobid: str
+    session: Session
+    nodes: tuple[Node, ...]
+    apps: tuple[App, ...]
+    taskmap: TaskMap
+    credential: str
+    cores_per_task: int = 1
+    spawned: bool = False
+    model: str | None = None  # PMIX_MODEL_LIBRARY_NAME: whose programming model, e.g. "ompi"
+    parent: Proc | None = None
+
+    def __post_init__(self) -> None:
+        size = sum(app.size for app in self.apps)
+        if not self.apps or not self.nodes:
+            raise ValueError(f"job {self.jobid}: at least one application and one node are wanted")
+        if size != self.taskmap.ntasks:
+            raise ValueError(
+                f"job {self.jobid}: the applications have {size} tasks, the task map {self.taskmap.ntasks}"
+            )
+        if self.taskmap.nnodes > len(self.nodes):
+            raise ValueError(
+                f"job {self.jobid}: the task map names node {self.taskmap.nnodes - 1}, "
+                f"but there are {len(self.nodes)} nodes, counted from 0"
+            )
+        if [node.id for node in self.nodes] != list(range(len(self.nodes))):
+            raise ValueError(f"job {self.jobid}: nodes are numbered from 0 in their order")
+        if [app.index for app in self.apps] != list(range(len(self.apps))):
+            raise ValueError(f"job {self.jobid}: applications are numbered from 0 in their order")
+        if len({node.hostname for node in self.nodes}) != len(self.nodes):
+            raise ValueError(f"job {self.jobid}: host names must be unique; hostlist.unique makes them so")
+        if not 1 <= len(self.nspace.encode()) <= MAX_NSLEN:
+            raise ValueError(f"job {self.jobid}: a namespace has 1 to {MAX_NSLEN} bytes, not {self.nspace!r}")
+
+    @property
+    def size(self) -> int:
+        """The number of processes."""
+        return self.taskmap.ntasks
+
+    def ranks(self, node: int) -> Sequence[int]:
+        """Return the ranks on `node`, ascending; none where the job only holds it."""
+        return self.taskmap.tasks(node) if node < self.taskmap.nnodes else ()
+
+    def app_first_rank(self, index: int) -> int:
+        """Return the lowest rank of an application."""
+        return sum(app.size for app in self.apps[:index])
+
+    def app_of(self, rank: int) -> App:
+        """Return the application of `rank`."""
+        first = 0
+        for app in self.apps:
+            if first <= rank < first + app.size:
+                return app
+            first += app.size
+        raise ValueError(f"job {self.jobid}: no rank {rank} among {self.size}")
+
+    def procs_before(self, node: int) -> int:
+        """Return how many processes of earlier jobs of the session run on `node`."""
+        before = self.session.node_procs
+        return before[node] if node < len(before) else 0
+
+    def oversubscribed(self, node: Node) -> bool:
+        """Whether this job has more processes on a node than it has slots there."""
+        return len(self.ranks(node.id)) > node.slots
+
+    def appnum_column(self) -> array[int] | int:
+        """Return each rank's application number, one number where there is one application."""
+        if len(self.apps) == 1:
+            return 0
+        column = array("I")
+        for app in self.apps:
+            column.extend(array("I", [app.index]) * app.size)
+        return column
+
+    def app_rank_column(self) -> array[int]:
+        """Return each rank's place in its application."""
+        column = array("I")
+        for app in self.apps:
+            column.extend(range(app.size))
+        return column
+
+    def global_rank_column(self) -> array[int]:
+        """Return each rank's place among all processes that the session has had."""
+        first = self.session.rank_offset
+        return array("I", range(first, first + self.size))
+
+    def node_rank_column(self) -> array[int]:
+        """Return each rank's place among all processes on its node, of every job of the session."""
+        local = self.taskmap.local_rank_column()
+        if not any(self.session.node_procs):
+            return local
+        nodes = self.taskmap.node_column()
+        before = [self.procs_before(node) for node in range(len(self.nodes))]
+        return array("H", [before[node] + rank for node, rank in zip(nodes, local, strict=True)])
+
+
+def new_credential() -> str:
+    """Return a fresh random key for a job, as text that is the same as bytes (256 bits)."""
+    import os
+
+    return os.urandom(32).hex()
