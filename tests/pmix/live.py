@@ -68,6 +68,7 @@ class Live:
         others: int = 0,
         host: Host | None = None,
         admit: Callable[[Proc], str | None] | None = None,
+        gate: Callable[[int], str | None] | None = None,
         directives: Mapping[str, Any] | None = None,
         on_upcall: Callable[[Any], None] | None = None,
     ) -> None:
@@ -84,6 +85,7 @@ class Live:
             on_upcall or self._queue.put,
             serves=frozenset(self._host),
             admit=admit,
+            gate=gate,
             directives={
                 "pmix.srv.nspace": "server",
                 "pmix.srv.rank": 0,

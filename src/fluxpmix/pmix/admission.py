@@ -1,38 +1,63 @@
-"""Who may connect: what an `admit` callable can do about a connection, and how libpmix is told.
+"""Refusing a client or tool that has told its name, without harm to the job.
 
-Used by `server.py` and by the carriers' guards. libpmix takes a client's word for its user id, so a
-guard asks the kernel instead, and a connection that it refuses has to go without harming the job:
-
-* 4.2 leaves a rank's record freed but listed when it turns a client away itself; 5.0 and 6.1 do so
-  when the upcall returns an error, and when a tool is refused. The next look at that record reads
-  freed memory.
-* A client that is cut off after it was let in counts as a lost process of the job: local collectives
-  that wait for the real one shrink by one.
-
-`sever` avoids both: it puts a connection that never speaks in the place of the client's, under the
-same descriptor. The client sees its connection reset, nothing it sent is ever read, and libpmix
-keeps a silent second connection of that rank, as it would for a child of the task.
+Used by `server.py` for whom `admit` refuses, and for tools that nobody serves. To be used only where
+libpmix cannot be told: in all versions its own way of refusing frees records that it goes on using
+(`gate.py` has the details). So the connection is taken away instead: one that never speaks takes its
+place, under the same descriptor. The peer sees its connection closed, nothing it sent is ever read,
+and libpmix keeps a silent second connection of that rank, as it would for a child of the task.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Iterator
+from struct import unpack, unpack_from
+from typing import TYPE_CHECKING
 
-# The far ends of severed connections. They stay open: their end would be that of a lost process.
+if TYPE_CHECKING:
+    import _socket
+
+# The far ends of severed connections. They stay open: their end would look like a lost process.
 _quiet: list[int] = []
+_TCP_INFO_BYTES = 136
+_BYTES_RECEIVED = 128  # of struct tcp_info, Linux 4.1 on
 
 
-class Severed(str):
-    """A reason to refuse a client, given by an `admit` that has called `sever` on its connection."""
+def listening_ports() -> tuple[int, ...]:
+    """Return the TCP ports on which this process listens."""
+    import _socket
 
-    __slots__ = ()
+    return tuple(
+        sorted(
+            probe.getsockname()[1]
+            for _, probe in _tcp_sockets()
+            if probe.getsockopt(_socket.SOL_SOCKET, _socket.SO_ACCEPTCONN)
+        )
+    )
+
+
+def in_handshake(ports: Collection[int], known: Collection[int] = ()) -> int | None:
+    """Return the descriptor of the connection that libpmix's thread is just taking in.
+
+    To be called on that thread. A connection has been read from there, but is still in blocking
+    mode. `known` are descriptors that are so for another reason. None: there is not exactly one.
+    """
+    import fcntl
+
+    found = [
+        descriptor
+        for descriptor, probe in _tcp_sockets()
+        if descriptor not in known
+        and not fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_NONBLOCK
+        and _has_been_read(probe, ports)
+    ]
+    return found[0] if len(found) == 1 else None
 
 
 def sever(descriptor: int) -> None:
-    """Take the connection on `descriptor` away from its peer, for good, and leave libpmix a silent one.
+    """Take the connection on `descriptor` away from its peer, and leave libpmix a silent one.
 
-    To be called from `admit`, with the descriptor of the connection that is being admitted: nothing
-    that the peer has sent or sends is read. Raises `OSError` where descriptors have run out.
+    Raises `OSError` where descriptors have run out.
     """
     import _socket
 
@@ -48,3 +73,40 @@ def release_severed() -> None:
     """Close what `sever` kept open: when the server is finalized."""
     while _quiet:
         os.close(_quiet.pop())
+
+
+def _has_been_read(probe: _socket.socket, ports: Collection[int]) -> bool:
+    """Whether this is a connection to one of `ports` from which something was read already."""
+    import _socket
+    import fcntl
+    import termios
+
+    try:
+        probe.getpeername()
+        if probe.getsockname()[1] not in ports:
+            return False
+        info = probe.getsockopt(_socket.IPPROTO_TCP, _socket.TCP_INFO, _TCP_INFO_BYTES)
+        (waiting,) = unpack("i", fcntl.ioctl(probe.fileno(), termios.FIONREAD, bytes(4)))
+    except OSError:
+        return False
+    received: int = unpack_from("Q", info, _BYTES_RECEIVED)[0]
+    unread: int = waiting
+    return received > unread
+
+
+def _tcp_sockets() -> Iterator[tuple[int, _socket.socket]]:
+    """Yield this process's TCP sockets: each descriptor, with a socket object until the next."""
+    import _socket
+
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if not os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
+                continue
+            probe = _socket.socket(fileno=os.dup(int(name)))
+        except OSError:
+            continue
+        try:
+            if probe.family in (_socket.AF_INET, _socket.AF_INET6) and probe.type == _socket.SOCK_STREAM:
+                yield int(name), probe
+        finally:
+            probe.close()

@@ -16,13 +16,15 @@ import os
 import signal
 from _thread import allocate_lock, get_ident
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from fluxpmix.pmix import decoding, module_table, upcalls
-from fluxpmix.pmix.admission import Severed, release_severed
+from fluxpmix.pmix.admission import in_handshake, listening_ports, release_severed, sever
 from fluxpmix.pmix.completions import OPERATION_SUCCEEDED, SUCCESS, completions, report
 from fluxpmix.pmix.decoding import CArgv, encoded
 from fluxpmix.pmix.events import Events
+from fluxpmix.pmix.gate import Gate
 from fluxpmix.pmix.library import scrub_environment
 from fluxpmix.pmix.module_table import Answer, Entry
 from fluxpmix.pmix.packing import UnpackedInfos, pack_infos
@@ -52,11 +54,12 @@ class Server(Events):
     return. Each upcall is answered once, from any thread, by `reply`. `serves` names the upcall
     classes that this host answers; clients are told "not supported" for the others.
 
-    `admit(proc)` is called, also there, when somebody has connected under that name and before it is
-    served; it returns None to let them in or the reason not to. Tools come as they name themselves,
-    and without a name as `Proc("", RANK_UNDEF)`. See `admission.py` for what an `admit` should do
-    about a connection that it refuses, by version. Without ToolConnected in `serves` every tool is
-    refused.
+    `gate(descriptor)` is asked, on a thread of libpmix's, about each connection before anything is
+    read from it, and returns None to let it in or the reason to close it: the kernel knows whose the
+    other end is. `admit(proc)` is asked when somebody has connected under that name and before it is
+    served, and returns the same; tools come as they name themselves, without a name as
+    `Proc("", RANK_UNDEF)`. Refuse by `gate` what can be: see `gate.py`. Without ToolConnected in
+    `serves` every tool is refused.
 
     `directives` are PMIx_server_init's; name, rank, node and directories should all be given.
     Raises `PmixError` where libpmix refuses, `RuntimeError` where this process has a server already.
@@ -69,6 +72,7 @@ class Server(Events):
         on_upcall: Callable[[upcalls.AnyUpcall], None],
         *,
         serves: Collection[type[upcalls.Upcall]],
+        gate: Callable[[int], str | None] | None = None,
         admit: Callable[[Proc], str | None] | None = None,
         directives: Directives | None = None,
     ) -> None:
@@ -80,7 +84,9 @@ class Server(Events):
         self._library = library
         self._on_upcall = on_upcall
         self._serves = frozenset(serves)
+        self._gate: Gate | None = None
         self._admit = admit
+        self._tools: dict[int, int | None] = {}  # open ToolConnected upcalls: the connection of each
         self._completions = completions(library)
         self._replies = Replies(library)
         self._ids = itertools.count(1)
@@ -95,9 +101,12 @@ class Server(Events):
         scrub_environment()
         _active = self
         try:
+            if gate is not None:
+                self._gate = Gate(library, gate)
             self._start(directives)
         except BaseException:
             _active = None
+            self._open_gate()
             raise
         atexit.register(self.close)
 
@@ -105,7 +114,7 @@ class Server(Events):
         library = self._library
         module = module_table.build(library, self._serves, lambda entry: _function(library, entry))
         module_type = library.ffi.typeof("pmix_server_module_t *")
-        before = _listeners()
+        before = listening_ports()
         # libpmix's threads inherit the mask: signals are for this program's own.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
@@ -116,7 +125,7 @@ class Server(Events):
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         check(status, "PMIx_server_init")
-        self._ports = tuple(sorted(set(_listeners()) - set(before)))
+        self._ports = tuple(sorted(set(listening_ports()) - set(before)))
 
     def close(self) -> None:
         """Answer what is open with an error and stop the server. Safe to call twice.
@@ -134,6 +143,7 @@ class Server(Events):
         _active = None
         atexit.unregister(self.close)
         status = self._library.lib.PMIx_server_finalize()
+        self._open_gate()
         self._completions.progress_thread = None
         self._handlers.clear()
         release_severed()
@@ -163,6 +173,10 @@ class Server(Events):
         upcall = self._open.pop(upcall_id, None)
         if upcall is None:
             raise ValueError(f"upcall {upcall_id} is not open: it was answered already, or never made")
+        if status != SUCCESS and upcall_id in self._tools:
+            self._cut(self._tools.pop(upcall_id))
+            return
+        self._tools.pop(upcall_id, None)
         try:
             self._replies.send(upcall, answers_partly(upcall.entry, status), payload)
         except Exception:
@@ -215,31 +229,52 @@ class Server(Events):
         return status
 
     def _connected(self, entry: Entry, fields: tuple[Any, ...], function: Any, data: Any) -> int:
-        refusal = self._judge(fields[0])
-        if isinstance(refusal, Severed):
-            return OPERATION_SUCCEEDED
-        if refusal is not None:
+        if self._judge(fields[0]) is not None:
+            if self._cut(in_handshake(self._ports, self._tool_connections())):
+                return OPERATION_SUCCEEDED
             if not function:  # 4.2
                 return _NO_PERMISSIONS
             # An error code on return makes 5.0 and 6.1 free the connection twice; the callback does not.
             self._replies.send(Open(entry, function, data), _NO_PERMISSIONS, None)
             return SUCCESS
-        if upcalls.ClientConnected not in self._serves:
-            return OPERATION_SUCCEEDED
-        status = self._offer(entry, fields, function, data)
-        # 4.2 has let the client in and takes no answer.
-        return status if function else OPERATION_SUCCEEDED
+        # The client is let in at once, as 4.2 does in any case: what the host answers changes nothing.
+        if upcalls.ClientConnected in self._serves:
+            self._offer(entry, fields, self._library.ffi.NULL, data)
+        return OPERATION_SUCCEEDED
 
     def _tool_connected(self, entry: Entry, fields: tuple[Any, ...], function: Any, data: Any) -> int:
         told: Infos = fields[0]
         name = Proc(find(told, "pmix.nspace", ""), find(told, "pmix.rank", 0xFFFFFFFF))
-        refusal = self._judge(name)
-        if isinstance(refusal, Severed):
-            # Never answered: 5.0 and 6.1 crash on their way to refuse some tools.
+        connection = in_handshake(self._ports, self._tool_connections())
+        if self._judge(name) is not None or upcalls.ToolConnected not in self._serves:
+            # Never answered: 4.2, 5.0 and 6.1 crash on their way to refuse some tools.
+            self._cut(connection)
             return SUCCESS
-        if refusal is not None or upcalls.ToolConnected not in self._serves:
-            return self._fail(entry, _NO_PERMISSIONS if refusal else _NOT_SUPPORTED, function, data)
-        return self._offer(entry, fields, function, data)
+        number = next(self._ids)
+        self._tools[number] = connection
+        self._open[number] = Open(entry, function, data)
+        if not self._deliver(upcalls.ToolConnected(number, *fields)) and number in self._open:
+            self.reply(number, _ERROR)
+        return SUCCESS
+
+    def _tool_connections(self) -> list[int]:
+        return [one for one in self._tools.values() if one is not None]
+
+    def _cut(self, connection: int | None) -> bool:
+        """Take a connection away from whoever is at its other end."""
+        if connection is None:
+            return False
+        try:
+            sever(connection)
+        except OSError as error:
+            self.on_error(error)
+            return False
+        return True
+
+    def _open_gate(self) -> None:
+        gate, self._gate = self._gate, None
+        if gate is not None:
+            gate.close()
 
     def _judge(self, who: Proc) -> str | None:
         if self._admit is None:
@@ -251,9 +286,8 @@ class Server(Events):
             return f"could not tell who connects: {error}"
 
     def _drop(self, number: int, status: int) -> None:
-        upcall = self._open.pop(number, None)
-        if upcall is not None:
-            self._replies.send(upcall, status, None)
+        with suppress(ValueError):  # answered meanwhile
+            self.reply(number, status)
 
     def _flush(self) -> None:
         """Wait until libpmix's thread has done what was queued for it."""
@@ -602,30 +636,6 @@ def _function(library: Library, entry: Entry) -> Any:
         found = _functions[key] = library.ffi.callback(
             f"{returned}({entry.arguments}, void *, void *)", call, onerror=report, **extra
         )
-    return found
-
-
-def _listeners() -> dict[int, int]:
-    """Return this process's listening TCP ports, with a descriptor of each."""
-    import _socket
-
-    found: dict[int, int] = {}
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            if not os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
-                continue
-            probe = _socket.socket(fileno=os.dup(int(name)))
-        except OSError:
-            continue
-        try:
-            if probe.family in (_socket.AF_INET, _socket.AF_INET6) and probe.getsockopt(
-                _socket.SOL_SOCKET, _socket.SO_ACCEPTCONN
-            ):
-                found[probe.getsockname()[1]] = int(name)
-        except OSError:
-            pass
-        finally:
-            probe.close()
     return found
 
 

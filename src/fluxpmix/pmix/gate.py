@@ -1,0 +1,121 @@
+"""The door before libpmix's own: who may connect is decided before libpmix hears of the connection.
+
+`server.py` puts a `Gate` in front of a server whose carrier gives it a judge. It has to be before,
+because libpmix (4.2, 5.0 and 6.1) cannot turn anybody away unharmed: a connection that fails its
+checks leaves the rank that was claimed freed but listed, so that one connect by another user stops
+the job, an unwanted tool ends the process, and a peer that connects and says nothing stops all others.
+
+libpmix offers no hook there (the module's `listener` entry is never called), so the gate takes the
+place of one function in its table of imported ones: `accept`. Linux, 64 bits, any ELF libpmix that
+imports `accept`. Nothing of libpmix's own code or data is touched.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from struct import iter_unpack, unpack_from
+from typing import TYPE_CHECKING, Any
+
+from fluxpmix.pmix.completions import report
+from fluxpmix.pmix.library import LibraryError
+
+if TYPE_CHECKING:
+    from fluxpmix.pmix.library import Library
+
+_RTLD_NOW_NOLOAD = 0x2 | 0x4
+_RTLD_DI_LINKMAP = 2
+_READ_WRITE = 0x1 | 0x2
+# Tags of an ELF file's dynamic section, and the sizes of its records (64 bits).
+_PLTRELSZ, _STRTAB, _SYMTAB, _RELA, _RELASZ, _JMPREL = 2, 5, 6, 7, 8, 23
+_RELOCATION, _SYMBOL = 24, 24
+
+
+class Gate:
+    """Asks `judge(descriptor)` about each connection that libpmix accepts, on libpmix's thread.
+
+    `judge` returns None to let it in, or the reason to close it at once. Raises `LibraryError` where
+    this libpmix does not import `accept`.
+    """
+
+    def __init__(self, library: Library, judge: Callable[[int], str | None]) -> None:
+        self._library = library
+        self._judge = judge
+        self.refused = 0
+        self._slot = _import_slot(library, b"accept")
+        self._real = library.lib.accept
+        self._saved = self._slot[0]
+        # Kept for ever: libpmix's thread may be on its way in when the gate is taken down.
+        self._function = library.ffi.callback(
+            "int(int, void *, void *)", self._accept, error=-1, onerror=report
+        )
+        _kept.append(self._function)
+        self._slot[0] = library.ffi.cast("void *", self._function)
+
+    def close(self) -> None:
+        """Let libpmix accept for itself again."""
+        self._slot[0] = self._saved
+
+    def _accept(self, listener: int, address: Any, length: Any) -> int:
+        ffi = self._library.ffi
+        descriptor: int = self._real(listener, address, length)
+        if descriptor >= 0:
+            try:
+                refused = self._judge(descriptor) is not None
+            except BaseException:
+                os.close(descriptor)
+                ffi.errno = errno.EAGAIN
+                raise
+            if not refused:
+                return descriptor
+            self.refused += 1
+            os.close(descriptor)
+        elif ffi.errno == errno.EINTR:
+            return -1
+        # On any other error 5.0 and 6.1 close the listening socket for good, for a peer that hung up.
+        ffi.errno = errno.EAGAIN
+        return -1
+
+
+_kept: list[Any] = []
+
+
+def _import_slot(library: Library, name: bytes) -> Any:
+    """Return a `void **` to the address at which libpmix calls the imported function `name`."""
+    ffi, lib = library.ffi, library.lib
+    handle = lib.dlopen(os.fsencode(library.path), _RTLD_NOW_NOLOAD)
+    where = ffi.new("void **")
+    if not handle or lib.dlinfo(handle, _RTLD_DI_LINKMAP, where) != 0:
+        raise LibraryError(f"cannot guard {library.path}: the loader does not tell where it is")
+    lib.dlclose(handle)
+    base, _name, dynamic = unpack_from("QQQ", ffi.buffer(where[0], 24))
+    tags = dict(_dynamic(ffi, dynamic))
+
+    def at(tag: int) -> int:
+        # glibc relocates these addresses in place, others do not.
+        address = tags.get(tag, 0)
+        return address if address >= base else address + base
+
+    for table, size in ((_JMPREL, _PLTRELSZ), (_RELA, _RELASZ)):
+        records = ffi.buffer(ffi.cast("char *", at(table)), tags.get(size, 0)) if table in tags else b""
+        for offset, info, _addend in iter_unpack("QQq", records):
+            symbol = ffi.cast("uint32_t *", at(_SYMTAB) + (info >> 32) * _SYMBOL)
+            if info >> 32 and ffi.string(ffi.cast("char *", at(_STRTAB) + symbol[0])) == name:
+                return _writable(library, base + offset)
+    raise LibraryError(f"cannot guard {library.path}: it does not import {name.decode()}()")
+
+
+def _dynamic(ffi: Any, address: int) -> Iterator[tuple[int, int]]:
+    entry = ffi.cast("uint64_t *", address)
+    while entry[0]:
+        yield entry[0], entry[1]
+        entry += 2
+
+
+def _writable(library: Library, address: int) -> Any:
+    ffi, lib = library.ffi, library.lib
+    page = os.sysconf("SC_PAGESIZE")
+    if lib.mprotect(ffi.cast("void *", address // page * page), page, _READ_WRITE) != 0:
+        raise LibraryError(f"cannot guard {library.path}: {os.strerror(ffi.errno)}")
+    return ffi.cast("void **", address)
