@@ -1,0 +1,408 @@
+"""One allgather among shells, whatever for: the state machine behind fences (and later connects, groups).
+
+A collective is named by its operation, its participants *and* a generation: the same processes may start
+the next one before a slow shell has left the last. Contributions go up a k-ary tree over the shells that
+take part, the result goes down it; blocks are ordered by shell rank, so all shells hand out the same bytes.
+A frame of a generation that is over is dropped and counted; it never starts a collective.
+
+Every one ends: with all contributions, at its deadline, with a shell that is lost, or with a process that
+died before it contributed. What ends it early is told to every member.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
+from typing import TypeAlias
+
+from fluxpmix.host.directory import Directory
+from fluxpmix.host.effects import Buffer, Effect, Level, Log, Send
+from fluxpmix.host.frames import DIGEST_SIZE, Message, Tag, encode, sorted_blocks
+from fluxpmix.job import idset
+from fluxpmix.pmix.status import Status, describe
+from fluxpmix.pmix.types import Proc
+
+# Told once, when a collective ends: its status and the blobs in the order of the shells.
+Done: TypeAlias = Callable[[int, Sequence[Buffer]], Effect]
+Key: TypeAlias = tuple[int, bytes]
+
+SUCCESS = int(Status.SUCCESS)
+# How long a shell is waited for before it is asked whether it will ever contribute (seconds).
+PATIENCE = 1.0
+
+
+class Collective:
+    """One generation, as one shell sees it."""
+
+    __slots__ = (
+        "answers",
+        "blocks",
+        "children",
+        "deadline",
+        "done",
+        "key",
+        "members",
+        "parent",
+        "probe_at",
+        "procs",
+        "signature",
+        "status",
+        "timeout",
+    )
+
+    def __init__(
+        self,
+        key: Key,
+        procs: tuple[Proc, ...],
+        signature: bytes,
+        members: tuple[int, ...],
+        me: int,
+        fanout: int,
+    ) -> None:
+        position = members.index(me)
+        first = fanout * position + 1
+        self.key = key
+        self.procs = procs
+        self.signature = signature
+        self.members = members
+        self.parent = members[(position - 1) // fanout] if position else None
+        self.children = members[first : first + fanout]
+        self.answers: dict[int, Message] = {}
+        self.status = SUCCESS
+        self.blocks: tuple[tuple[int, Buffer], ...] = ()
+        self.done: Done | None = None
+        self.timeout: float | None = None
+        self.deadline: float | None = None
+        self.probe_at = 0.0
+
+    def missing(self) -> tuple[int, ...]:
+        """Return the shells whose word is awaited: children, or the parent once they have spoken."""
+        awaited = tuple(child for child in self.children if child not in self.answers)
+        if awaited or self.parent is None:
+            return awaited
+        return (self.parent,)
+
+
+class _Series:
+    """All generations of one key: the next one to start here, the open, the early and the failed."""
+
+    __slots__ = ("early", "failed", "next", "open")
+
+    def __init__(self) -> None:
+        self.next = 0
+        self.open: dict[int, Collective] = {}
+        # Of generations that have not started here: what others sent, and why they failed.
+        self.early: dict[int, dict[int, Message]] = {}
+        self.failed: dict[int, int] = {}
+
+
+class Collectives:
+    """Every collective of one shell. Methods append the effects they want to `out`."""
+
+    def __init__(self, directory: Directory, me: int, shells: int, fanout: int) -> None:
+        if fanout < 1:
+            raise ValueError(f"fan-out {fanout}: at least 1")
+        self._directory = directory
+        self._me = me
+        self._shells = shells
+        self._fanout = fanout
+        self._series: dict[Key, _Series] = {}
+        self._names: dict[bytes, bytes] = {}
+        self._running = 0
+        self._dead: set[int] = set()
+        self._lost: set[int] = set()
+        self.counters = {"completed": 0, "failed": 0, "retired": 0, "refused": 0}
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is under way here."""
+        return not self._running and not any(series.early for series in self._series.values())
+
+    @property
+    def deadline(self) -> float | None:
+        """When `tick` wants to be called."""
+        if not self._running:
+            return None
+        return min(
+            moment
+            for series in self._series.values()
+            for each in series.open.values()
+            for moment in (each.deadline, each.probe_at)
+            if moment is not None
+        )
+
+    # -- what happens ------------------------------------------------------------------------------
+
+    def contribute(
+        self,
+        operation: int,
+        procs: tuple[Proc, ...],
+        blob: Buffer | None,
+        status: int,
+        timeout: float | None,
+        done: Done,
+        now: float,
+        out: list[Effect],
+    ) -> None:
+        """Enter this shell's contribution to the next generation; `blob` None: it has no data.
+
+        Raises `directory.UnknownProc`, or ValueError where this shell has none of the participants.
+        """
+        members = self._directory.shells(procs)
+        if self._me not in members:
+            raise ValueError("none of the participants is here")
+        signature = self._directory.signature(procs)
+        key = (operation, self._digest(signature))
+        series = self._series.get(key)
+        if series is None:
+            series = self._series[key] = _Series()
+        generation = series.next
+        series.next += 1
+        failed = series.failed.pop(generation, None)
+        lost = sorted(self._lost.intersection(members))
+        if failed is None and lost:
+            out.append(Log(Level.ERROR, f"{_shells(lost)} of this collective are lost"))
+            failed = int(Status.ERR_LOST_CONNECTION)
+        if failed is not None:
+            series.early.pop(generation, None)
+            self.counters["failed"] += 1
+            out.append(done(failed, ()))
+            return
+        one = Collective(key, procs, signature, members, self._me, self._fanout)
+        one.done, one.status = done, status
+        one.blocks = () if blob is None or not len(blob) else ((self._me, blob),)
+        one.timeout = timeout
+        one.deadline = None if timeout is None else now + timeout
+        one.probe_at = now + PATIENCE
+        series.open[generation] = one
+        self._running += 1
+        for source, message in series.early.pop(generation, {}).items():
+            complaint = self._take(series, generation, one, source, message, out)
+            if complaint is not None:
+                self.counters["refused"] += 1
+                out.append(Log(Level.WARNING, f"dropped an early frame from shell {source}: {complaint}"))
+        if generation in series.open:
+            self._advance(series, generation, one, out)
+        if generation in series.open and self._dead:
+            self._probe_dead(generation, one, self._dead, out)
+
+    def receive(self, source: int, message: Message, frame: Buffer, out: list[Effect]) -> str | None:
+        """Take a frame from shell `source`. Returns what is wrong with it, if something is."""
+        if message.tag is Tag.PROBE:
+            return self._receive_probe(message, out)
+        key = (message.operation, message.digest)
+        series = self._series.get(key)
+        if series is None:
+            series = self._series[key] = _Series()
+        generation = message.generation
+        if generation < series.next:
+            one = series.open.get(generation)
+            if one is None:
+                self.counters["retired"] += 1
+                return None
+            if message.tag is Tag.DOWN:
+                return self._receive_down(series, generation, one, source, message, frame, out)
+            complaint = self._take(series, generation, one, source, message, out)
+            if complaint is None and generation in series.open:
+                self._advance(series, generation, one, out)
+            return complaint
+        if message.tag is Tag.DOWN:
+            return "a result of a collective that this shell has not entered"
+        if message.tag is Tag.FAIL:
+            series.failed.setdefault(generation, message.status or int(Status.ERROR))
+            series.early.pop(generation, None)
+            return None
+        if generation in series.failed:
+            self.counters["retired"] += 1
+            return None
+        early = series.early.setdefault(generation, {})
+        if source in early:
+            return "a second contribution to the same collective"
+        early[source] = message
+        return None
+
+    def died(self, rank: int, out: list[Effect]) -> None:
+        """Process `rank` is gone: what still needs it cannot complete."""
+        if rank in self._dead:
+            return
+        self._dead.add(rank)
+        for series in list(self._series.values()):
+            for generation, one in list(series.open.items()):
+                self._probe_dead(generation, one, (rank,), out)
+
+    def shell_lost(self, shell: int, out: list[Effect]) -> None:
+        """Peer `shell` is gone: end everything that it takes part in."""
+        self._lost.add(shell)
+        for series in list(self._series.values()):
+            for generation, one in list(series.open.items()):
+                if shell in one.members:
+                    self._fail(series, generation, one, int(Status.ERR_LOST_CONNECTION), out)
+
+    def tick(self, now: float, out: list[Effect]) -> None:
+        """End what has run out of time, and ask those that are long awaited."""
+        for series in list(self._series.values()):
+            for generation, one in list(series.open.items()):
+                if one.deadline is not None and one.deadline <= now:
+                    out.append(Log(Level.ERROR, self._late(one)))
+                    self._fail(series, generation, one, int(Status.ERR_TIMEOUT), out)
+                elif one.probe_at <= now:
+                    one.probe_at = now + 2 * (PATIENCE + now - one.probe_at)
+                    for shell in one.missing():
+                        if shell != one.parent:
+                            out.append(Send(shell, encode(self._probe(generation, one))))
+
+    def abandon(self, status: int, out: list[Effect]) -> None:
+        """End all that is open, here alone: the job is over."""
+        for series in self._series.values():
+            for generation, one in list(series.open.items()):
+                self._finish(series, generation, one, status, (), out)
+            series.early.clear()
+
+    # -- steps -------------------------------------------------------------------------------------
+
+    def _take(
+        self,
+        series: _Series,
+        generation: int,
+        one: Collective,
+        source: int,
+        message: Message,
+        out: list[Effect],
+    ) -> str | None:
+        """Enter what a child or a failing member says about an open collective."""
+        if message.tag is Tag.FAIL:
+            if source not in one.members:
+                return "a failure from a shell that takes no part"
+            self._finish(series, generation, one, message.status or int(Status.ERROR), (), out)
+            return None
+        if source not in one.children:
+            return "a contribution from a shell that is no child in the tree"
+        if source in one.answers:
+            return "a second contribution to the same collective"
+        if any(shell not in one.members for shell, _ in message.blocks):
+            return "a block of a shell that takes no part"
+        one.answers[source] = message
+        return None
+
+    def _advance(self, series: _Series, generation: int, one: Collective, out: list[Effect]) -> None:
+        """Pass the subtree's contributions on, or at the root the result, once they are all there."""
+        if len(one.answers) < len(one.children):
+            return
+        status = min(one.status, *(answer.status for answer in one.answers.values()), 0)
+        blocks = sorted_blocks([one.blocks, *(answer.blocks for answer in one.answers.values())])
+        if status != SUCCESS:
+            blocks = ()
+        operation, digest = one.key
+        if one.parent is not None:
+            message = Message(Tag.UP, operation, generation, digest, status, blocks)
+            out.append(Send(one.parent, encode(message)))
+            return
+        frame = encode(Message(Tag.DOWN, operation, generation, digest, status, blocks))
+        out.extend(Send(child, frame) for child in one.children)
+        self._finish(series, generation, one, status, [blob for _, blob in blocks], out)
+
+    def _receive_down(
+        self,
+        series: _Series,
+        generation: int,
+        one: Collective,
+        source: int,
+        message: Message,
+        frame: Buffer,
+        out: list[Effect],
+    ) -> str | None:
+        if source != one.parent:
+            return "a result from a shell that is not the parent in the tree"
+        if len(one.answers) < len(one.children):
+            return "a result before all contributions were made"
+        # The frame goes on as it came: nothing is encoded again.
+        out.extend(Send(child, (frame,)) for child in one.children)
+        self._finish(series, generation, one, message.status, [blob for _, blob in message.blocks], out)
+        return None
+
+    def _receive_probe(self, message: Message, out: list[Effect]) -> str | None:
+        """Say at once that a contribution will never come, where a process of ours died before it."""
+        if len(message.blocks) != 1:
+            return "a probe without participants"
+        signature = bytes(message.blocks[0][1])
+        if blake2b(signature, digest_size=DIGEST_SIZE).digest() != message.digest:
+            return "a probe whose participants are not those of its collective"
+        try:
+            procs = self._directory.parse(signature)
+            members = self._directory.shells(procs)
+        except LookupError as error:
+            return str(error)
+        except ValueError as error:
+            return str(error)
+        if self._me not in members:
+            return "a probe about processes that are not here"
+        key = (message.operation, message.digest)
+        series = self._series.setdefault(key, _Series())
+        if message.generation < series.next or message.generation in series.failed:
+            return None
+        if self._dead.intersection(self._directory.ranks_on(procs, self._me)):
+            status = int(Status.ERR_PROC_TERM_WO_SYNC)
+            series.failed[message.generation] = status
+            series.early.pop(message.generation, None)
+            self._tell(key, message.generation, members, status, out)
+        return None
+
+    def _probe_dead(
+        self, generation: int, one: Collective, ranks: Sequence[int] | set[int], out: list[Effect]
+    ) -> None:
+        shells = {
+            self._directory.shell_of(rank) for rank in ranks if self._directory.includes(one.procs, rank)
+        }
+        shells -= {self._me}
+        out.extend(Send(shell, encode(self._probe(generation, one))) for shell in sorted(shells))
+
+    def _probe(self, generation: int, one: Collective) -> Message:
+        operation, digest = one.key
+        return Message(Tag.PROBE, operation, generation, digest, 0, ((self._me, one.signature),))
+
+    def _fail(
+        self, series: _Series, generation: int, one: Collective, status: int, out: list[Effect]
+    ) -> None:
+        self._tell(one.key, generation, one.members, status, out)
+        self._finish(series, generation, one, status, (), out)
+
+    def _tell(
+        self, key: Key, generation: int, members: Sequence[int], status: int, out: list[Effect]
+    ) -> None:
+        frame = encode(Message(Tag.FAIL, key[0], generation, key[1], status))
+        out.extend(Send(shell, frame) for shell in members if shell != self._me and shell not in self._lost)
+
+    def _finish(
+        self,
+        series: _Series,
+        generation: int,
+        one: Collective,
+        status: int,
+        blobs: Sequence[Buffer],
+        out: list[Effect],
+    ) -> None:
+        del series.open[generation]
+        self._running -= 1
+        self.counters["completed" if status == SUCCESS else "failed"] += 1
+        if one.done is not None:
+            out.append(one.done(status, blobs))
+
+    def _digest(self, signature: bytes) -> bytes:
+        found = self._names.get(signature)
+        if found is None:
+            if len(self._names) > 1024:
+                self._names.clear()
+            found = self._names[signature] = blake2b(signature, digest_size=DIGEST_SIZE).digest()
+        return found
+
+    def _late(self, one: Collective) -> str:
+        awaited = one.missing()
+        ranks = [rank for shell in awaited for rank in self._directory.ranks_on(one.procs, shell)]
+        return (
+            f"{describe(Status.ERR_TIMEOUT)}: a collective was not complete after {one.timeout:g} s; "
+            f"waiting for {_shells(awaited)} (ranks {idset.encode(ranks)}, or shells behind them)"
+        )
+
+
+def _shells(shells: Sequence[int]) -> str:
+    return f"shell{'s' if len(shells) != 1 else ''} {idset.encode(shells)}"

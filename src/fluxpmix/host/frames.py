@@ -1,0 +1,105 @@
+"""What hosts say to each other: a small binary frame, and the checks that a frame must pass.
+
+`collective.py` and later capabilities send `Message`s; a carrier moves frames. All numbers are in network
+order. A blob is bytes all the way: it is neither copied nor looked at here.
+
+    version  tag  operation  status  generation  digest  blocks | shell length ... | blob blob ...
+    u8       u8   u16        i32     u32         16 B    u32    | u32   u64
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from enum import IntEnum
+
+from fluxpmix.host.effects import Buffer, Frame
+from fluxpmix.pmix.record import Record
+
+VERSION = 1
+DIGEST_SIZE = 16
+_HEADER = struct.Struct("!BBHiI16sI")
+_BLOCK = struct.Struct("!IQ")
+
+
+class Tag(IntEnum):
+    """What a frame is for."""
+
+    UP = 1  # a subtree's contributions to a collective
+    DOWN = 2  # its result
+    FAIL = 3  # it ended without one
+    PROBE = 4  # are you going to contribute? the block holds the participants
+    DIED = 5  # a process is gone that had not finalized; the block holds its rank
+
+
+class FrameError(ValueError):
+    """A frame that no host of this version would send."""
+
+
+class Message(Record):
+    """One frame. `blocks` are (shell rank, blob), in the order of the shells."""
+
+    tag: Tag
+    operation: int
+    generation: int
+    digest: bytes
+    status: int = 0
+    blocks: tuple[tuple[int, Buffer], ...] = ()
+
+
+def encode(message: Message) -> Frame:
+    """Return a message as parts to send: the header with the block table, then the blobs themselves."""
+    header = bytearray(
+        _HEADER.pack(
+            VERSION,
+            message.tag,
+            message.operation,
+            message.status,
+            message.generation,
+            message.digest,
+            len(message.blocks),
+        )
+    )
+    for shell, blob in message.blocks:
+        header += _BLOCK.pack(shell, len(blob))
+    return (bytes(header), *(blob for _, blob in message.blocks if len(blob)))
+
+
+def decode(frame: Buffer, shells: int) -> Message:
+    """Return the message in a frame; blobs are views of it. `shells` is the size of the job.
+
+    Raises `FrameError` that says what is wrong.
+    """
+    view = memoryview(frame)
+    if len(view) < _HEADER.size:
+        raise FrameError(f"{len(view)} bytes are too few for a header")
+    version, tag, operation, status, generation, digest, count = _HEADER.unpack_from(view)
+    if version != VERSION:
+        raise FrameError(f"version {version}, not {VERSION}: every shell must run the same fluxpmix")
+    if tag not in _TAGS:
+        raise FrameError(f"unknown tag {tag}")
+    at = _HEADER.size + count * _BLOCK.size
+    if count > shells or at > len(view):
+        raise FrameError(f"a table of {count} blocks in {len(view)} bytes, for {shells} shells")
+    blocks: list[tuple[int, Buffer]] = []
+    last = -1
+    for index in range(count):
+        shell, length = _BLOCK.unpack_from(view, _HEADER.size + index * _BLOCK.size)
+        if not last < shell < shells:
+            raise FrameError(f"block of shell {shell} after that of {last}, in a job of {shells} shells")
+        if length > len(view) - at:
+            raise FrameError(f"block of shell {shell}: {length} bytes announced, {len(view) - at} left")
+        blocks.append((shell, view[at : at + length]))
+        last = shell
+        at += length
+    if at != len(view):
+        raise FrameError(f"{len(view) - at} bytes too many")
+    return Message(_TAGS[tag], operation, generation, digest, status, tuple(blocks))
+
+
+def sorted_blocks(groups: Sequence[Sequence[tuple[int, Buffer]]]) -> tuple[tuple[int, Buffer], ...]:
+    """Join groups of blocks in the order of the shells."""
+    return tuple(sorted((block for group in groups for block in group), key=lambda block: block[0]))
+
+
+_TAGS = {int(tag): tag for tag in Tag}

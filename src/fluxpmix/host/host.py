@@ -1,0 +1,156 @@
+"""The host: what one shell decides. Fed events, it answers with effects; it only routes.
+
+`shell/base.py` drives it. It owns no socket, thread, task or clock: every method takes the time (`now`,
+monotonic seconds) and returns a list of effects in the order in which they must happen. A capability is a
+file beside this one and a line in `__init__`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fluxpmix.host import frames
+from fluxpmix.host.abort import Aborts
+from fluxpmix.host.collective import Collectives
+from fluxpmix.host.directory import Directory
+from fluxpmix.host.effects import Buffer, Effect, Level, Log, Reply, Send
+from fluxpmix.host.fence import Fences
+from fluxpmix.host.frames import FrameError, Message, Tag
+from fluxpmix.job.model import Job
+from fluxpmix.pmix.status import Status
+from fluxpmix.pmix.upcalls import ClientConnected, ClientFinalized, Upcall
+
+_NO_DIGEST = bytes(frames.DIGEST_SIZE)
+_COMPLAINTS = 20  # bad frames that are logged; all are counted
+
+
+class Host:
+    """The PMIx host of one shell of a job."""
+
+    def __init__(
+        self, job: Job, shell_rank: int, *, fanout: int = 16, default_timeout: float | None = None
+    ) -> None:
+        self._job = job
+        self._me = shell_rank
+        self._size = len(job.nodes)
+        self._directory = Directory(job)
+        self._collectives = Collectives(self._directory, shell_rank, self._size, fanout)
+        self._capabilities: dict[type[Upcall], Any] = {
+            upcall: capability
+            for capability in (Fences(self._collectives, default_timeout), Aborts(job))
+            for upcall in capability.serves
+        }
+        self._connected: set[int] = set()
+        self._finalized: set[int] = set()
+        self._bad_frames = 0
+
+    # -- what it is like ---------------------------------------------------------------------------
+
+    @property
+    def serves(self) -> frozenset[type[Upcall]]:
+        """The upcalls that this host answers; libpmix says "not supported" to the others."""
+        return frozenset((ClientConnected, ClientFinalized, *self._capabilities))
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is under way."""
+        return self._collectives.idle
+
+    @property
+    def deadline(self) -> float | None:
+        """When `tick` wants to be called, None for never."""
+        return self._collectives.deadline
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """How often what happened: collectives completed and failed, frames retired and refused."""
+        return {**self._collectives.counters, "malformed": self._bad_frames}
+
+    # -- what happens ------------------------------------------------------------------------------
+
+    def upcall(self, upcall: Upcall, now: float) -> list[Effect]:
+        """Take a request of this shell's libpmix."""
+        out: list[Effect] = []
+        if isinstance(upcall, ClientConnected):
+            self._connected.add(upcall.proc.rank)
+            out.append(Reply(upcall.id, Status.SUCCESS))
+        elif isinstance(upcall, ClientFinalized):
+            self._finalized.add(upcall.proc.rank)
+            out.append(Reply(upcall.id, Status.SUCCESS))
+        elif (capability := self._capabilities.get(type(upcall))) is not None:
+            capability.upcall(upcall, now, out)
+        else:
+            out.append(Reply(upcall.id, Status.ERR_NOT_SUPPORTED))
+        return out
+
+    def receive(self, source: int, frame: Buffer, now: float) -> list[Effect]:
+        """Take a frame of peer shell `source`. One that makes no sense is counted, logged and dropped."""
+        out: list[Effect] = []
+        try:
+            if not (0 <= source < self._size and source != self._me):
+                raise FrameError(f"there is no peer shell {source}")
+            message = frames.decode(frame, self._size)
+            if message.tag is Tag.DIED:
+                self._peer_died(source, message, out)
+                return out
+            complaint = self._collectives.receive(source, message, frame, out)
+            if complaint is not None:
+                raise FrameError(complaint)
+        except FrameError as error:
+            self._refuse(source, error, out)
+        return out
+
+    def task_started(self, rank: int, pid: int, now: float) -> list[Effect]:
+        """Task `rank` of this shell runs as process `pid`."""
+        return []
+
+    def task_exited(self, rank: int, wait_status: int, now: float) -> list[Effect]:
+        """Task `rank` of this shell is gone.
+
+        One that had not finalized is announced to the other shells at once; others only answer for
+        it when they are asked (a job's ordinary end costs no message).
+        """
+        out: list[Effect] = []
+        if rank in self._connected and rank not in self._finalized:
+            frame = frames.encode(
+                Message(Tag.DIED, 0, 0, _NO_DIGEST, 0, ((self._me, rank.to_bytes(4, "big")),))
+            )
+            out.extend(Send(shell, frame) for shell in range(self._size) if shell != self._me)
+        self._collectives.died(rank, out)
+        return out
+
+    def shell_lost(self, shell: int, reason: str, now: float) -> list[Effect]:
+        """Peer `shell` is gone for good."""
+        out: list[Effect] = [Log(Level.ERROR, f"lost shell {shell}: {reason}")]
+        self._collectives.shell_lost(shell, out)
+        return out
+
+    def modex_ready(self, token: int, status: int, data: bytes, now: float) -> list[Effect]:
+        """Take libpmix's answer to a `RequestModex`."""
+        return [Log(Level.WARNING, f"an answer to modex request {token}, which was not made")]
+
+    def tick(self, now: float) -> list[Effect]:
+        """Let deadlines that have passed take effect."""
+        out: list[Effect] = []
+        self._collectives.tick(now, out)
+        return out
+
+    def close(self, now: float) -> list[Effect]:
+        """Answer whatever is still open: the job is over."""
+        out: list[Effect] = []
+        self._collectives.abandon(int(Status.ERR_LOST_CONNECTION), out)
+        return out
+
+    # -- inside ------------------------------------------------------------------------------------
+
+    def _peer_died(self, source: int, message: Message, out: list[Effect]) -> None:
+        blob = message.blocks[0][1] if len(message.blocks) == 1 else b""
+        rank = int.from_bytes(blob, "big") if len(blob) == 4 else self._job.size
+        if rank >= self._job.size or self._directory.shell_of(rank) != source:
+            raise FrameError("the death of a process that is not the sender's")
+        self._collectives.died(rank, out)
+
+    def _refuse(self, source: int, error: FrameError, out: list[Effect]) -> None:
+        self._bad_frames += 1
+        if self._bad_frames <= _COMPLAINTS:
+            out.append(Log(Level.WARNING, f"dropped a frame from shell {source}: {error}"))
