@@ -1,0 +1,55 @@
+"""What the launcher is asked to do: one job, and how its tasks are to be run. Made by `cli/run.py`.
+
+The names are those of `flux run`'s options.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fluxpmix.job.model import Job
+from fluxpmix.pmix.record import Record
+
+
+class LaunchError(Exception):
+    """What the user can mend, found before any task ran; `exit_code` is the launcher's."""
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class Request(Record):
+    """One job to run. Times are in seconds.
+
+    `environments` has one complete environment for each application, before PMIx adds its own;
+    `environment_templates` names, for each, the variables whose values hold tags like `{{taskid}}`.
+    `output` and `error` are templates of file names, None for the launcher's own; `input` is a file's
+    name or an idset of ranks, None for the launcher's own standard input to all tasks.
+    """
+
+    job: Job
+    environments: tuple[Mapping[str, str], ...]
+    environment_templates: tuple[tuple[str, ...], ...] = ()
+    name: str = ""
+    output: str | None = None
+    error: str | None = None
+    input: str | None = None
+    append: bool = False  # to output files, not over them
+    label_io: bool = False
+    unbuffered: bool = False
+    time_limit: float | None = None
+    signal: tuple[int, float] | None = None  # a warning: its number, and how long before the limit
+    exit_timeout: float | None = 30.0
+    exit_on_error: bool = False
+    kill_timeout: float = 5.0
+    cpu_affinity: str = "off"
+    process_group: bool = True
+    pmix: bool = True
+    libpmix: str | None = None
+    fanout: int = 16
+    security: str = "native"  # or "munge": how libpmix is to check who connects
+    verbose: int = 0
+    quiet: bool = False
+    options: Mapping[str, Any] = {}  # noqa: RUF012 (a Record never changes its defaults)

@@ -1,0 +1,172 @@
+"""Messages over a stream socket: a length, then the bytes. Never blocks, never joins what it sends.
+
+Used by `links.py` between job shells and by `control.py` between the launcher and its shells.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable
+from struct import Struct
+from typing import TYPE_CHECKING
+
+from fluxpmix.host.effects import Buffer
+from fluxpmix.shell.local.reactor import READ, WRITE, Reactor
+
+if TYPE_CHECKING:
+    from _socket import socket
+
+_LENGTH = Struct("!Q")
+_READ_SIZE = 1 << 18
+_MOST_PARTS = 64
+LARGEST = 1 << 40  # bytes in one message; more is not a length but garbage
+
+
+class Stream:
+    """One end of a connection. `on_message(message)` and, once, `on_end(reason)` are called in the loop."""
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        sock: socket,
+        on_message: Callable[[Buffer], None],
+        on_end: Callable[[str], None],
+    ) -> None:
+        sock.setblocking(False)
+        self._reactor = reactor
+        self._socket = sock
+        self._fd = sock.fileno()
+        self._on_message = on_message
+        self._on_end = on_end
+        self._input = memoryview(bytearray(_READ_SIZE))
+        self._have = 0  # bytes in `_input`
+        self._body: memoryview | None = None  # a large message under way
+        self._got = 0
+        self._output: deque[memoryview] = deque()
+        self._events = READ
+        self._paused = False
+        self.queued = 0  # bytes that are still to be sent
+        self.on_drained: Callable[[], None] | None = None
+        reactor.watch(self._fd, self._events, self._ready)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection is gone."""
+        return self._fd < 0
+
+    def send(self, parts: Iterable[Buffer]) -> None:
+        """Send one message made of `parts`; what does not fit now goes when it does."""
+        if self._fd < 0:
+            return
+        views = [memoryview(part).cast("B") for part in parts if len(part)]
+        size = sum(len(view) for view in views)
+        idle = not self._output
+        self._output.append(memoryview(_LENGTH.pack(size)))
+        self._output.extend(views)
+        self.queued += _LENGTH.size + size
+        if idle:
+            self._flush()
+
+    def pause(self, paused: bool) -> None:
+        """Stop or go on reading."""
+        self._paused = paused
+        self._listen()
+
+    def close(self) -> None:
+        """Close the connection; `on_end` is not called."""
+        if self._fd >= 0:
+            self._reactor.forget(self._fd)
+            self._socket.close()
+            self._fd = -1
+            self._output.clear()
+            self.queued = 0
+
+    def _ready(self, events: int) -> None:
+        if events & WRITE:
+            self._flush()
+        if events & ~WRITE and self._fd >= 0 and not self._paused:
+            self._read()
+
+    def _end(self, reason: str) -> None:
+        if self._fd >= 0:
+            self.close()
+            self._on_end(reason)
+
+    def _read(self) -> None:
+        try:
+            if self._body is not None:
+                count = self._socket.recv_into(self._body[self._got :])
+            else:
+                count = self._socket.recv_into(self._input[self._have :])
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._end(os.strerror(error.errno or 0))
+            return
+        if not count:
+            self._end("the connection was closed")
+        elif self._body is not None:
+            self._got += count
+            if self._got == len(self._body):
+                body, self._body, self._got = self._body, None, 0
+                self._on_message(body)
+        else:
+            self._have += count
+            self._split()
+
+    def _split(self) -> None:
+        """Hand over the messages in the input; a large one goes on in memory of its own."""
+        at = 0
+        while self._have - at >= _LENGTH.size and self._fd >= 0:
+            (size,) = _LENGTH.unpack_from(self._input, at)
+            if size > LARGEST:
+                self._end(f"a message of {size} bytes was announced")
+                return
+            start, end = at + _LENGTH.size, at + _LENGTH.size + size
+            if end <= self._have:
+                self._on_message(bytes(self._input[start:end]))
+                at = end
+            elif _LENGTH.size + size > _READ_SIZE // 2:
+                self._body = memoryview(bytearray(size))
+                self._got = self._have - start
+                self._body[: self._got] = self._input[start : self._have]
+                self._have = at = 0
+                return
+            else:
+                break
+        if at:
+            left = self._have - at
+            self._input[:left] = bytes(self._input[at : self._have])
+            self._have = left
+
+    def _flush(self) -> None:
+        while self._output:
+            parts = [self._output[i] for i in range(min(len(self._output), _MOST_PARTS))]
+            try:
+                sent = self._socket.sendmsg(parts)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                self._end(os.strerror(error.errno or 0))
+                return
+            self.queued -= sent
+            while sent:
+                first = self._output[0]
+                if sent >= len(first):
+                    sent -= len(first)
+                    self._output.popleft()
+                else:
+                    self._output[0] = first[sent:]
+                    sent = 0
+        self._listen()
+        if not self._output and self.on_drained is not None:
+            self.on_drained()
+
+    def _listen(self) -> None:
+        if self._fd < 0:
+            return
+        events = (0 if self._paused else READ) | (WRITE if self._output else 0)
+        if events != self._events:
+            self._events = events
+            self._reactor.modify(self._fd, events)
