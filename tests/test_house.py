@@ -58,9 +58,7 @@ def test_the_host_floor_does_no_input_or_output(path: Path) -> None:
 def run_tool(*arguments: str) -> None:
     if importlib.util.find_spec(arguments[0]) is None:
         pytest.skip(f"{arguments[0]} is not installed: pip install -e '.[dev]'")
-    result = subprocess.run(
-        [sys.executable, "-m", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    result = subprocess.run([sys.executable, "-m", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
 
 
@@ -77,8 +75,6 @@ def test_types_are_strict() -> None:
 
 
 def test_ci_runs_the_readmes_test_command() -> None:
-    commands = [
-        line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("python3 -m venv")
-    ]
+    commands = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("python3 -m venv")]
     assert len(commands) == 2, "the quick start is two commands"
     assert commands[1] in (ROOT / ".ci" / "run").read_text().splitlines()

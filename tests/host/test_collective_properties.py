@@ -21,9 +21,7 @@ ENDS = {0, *map(int, (Status.ERR_TIMEOUT, Status.ERR_PROC_TERM_WO_SYNC, Status.E
     rounds=st.integers(1, 4),
     seed=st.integers(0, 2**32).map(random.Random),
 )
-def test_any_order_of_messages_gives_the_same_bytes(
-    shells: int, fanout: int, rounds: int, seed: random.Random
-) -> None:
+def test_any_order_of_messages_gives_the_same_bytes(shells: int, fanout: int, rounds: int, seed: random.Random) -> None:
     network = Network([1] * shells, fanout)
     subset = tuple(sorted(seed.sample(range(shells), seed.randint(1, shells))))
     sets = [(procs(), tuple(range(shells))), (procs(*subset), subset)]
@@ -141,8 +139,6 @@ def test_a_damaged_frame_never_raises(data: st.DataObject, flip: int, seed: rand
     status=st.integers(-500, 0),
     tag=st.sampled_from(frames.Tag),
 )
-def test_a_frame_comes_back_as_it_was(
-    blocks: dict[int, bytes], generation: int, status: int, tag: frames.Tag
-) -> None:
+def test_a_frame_comes_back_as_it_was(blocks: dict[int, bytes], generation: int, status: int, tag: frames.Tag) -> None:
     message = frames.Message(tag, 1, generation, bytes(range(16)), status, tuple(sorted(blocks.items())))
     assert frames.decode(b"".join(frames.encode(message)), 64) == message

@@ -347,12 +347,8 @@ class Collectives:
             self._tell(key, message.generation, members, status, out)
         return None
 
-    def _probe_dead(
-        self, generation: int, one: Collective, ranks: Sequence[int] | set[int], out: list[Effect]
-    ) -> None:
-        shells = {
-            self._directory.shell_of(rank) for rank in ranks if self._directory.includes(one.procs, rank)
-        }
+    def _probe_dead(self, generation: int, one: Collective, ranks: Sequence[int] | set[int], out: list[Effect]) -> None:
+        shells = {self._directory.shell_of(rank) for rank in ranks if self._directory.includes(one.procs, rank)}
         shells -= {self._me}
         out.extend(Send(shell, encode(self._probe(generation, one))) for shell in sorted(shells))
 
@@ -360,15 +356,11 @@ class Collectives:
         operation, digest = one.key
         return Message(Tag.PROBE, operation, generation, digest, 0, ((self._me, one.signature),))
 
-    def _fail(
-        self, series: _Series, generation: int, one: Collective, status: int, out: list[Effect]
-    ) -> None:
+    def _fail(self, series: _Series, generation: int, one: Collective, status: int, out: list[Effect]) -> None:
         self._tell(one.key, generation, one.members, status, out)
         self._finish(series, generation, one, status, (), out)
 
-    def _tell(
-        self, key: Key, generation: int, members: Sequence[int], status: int, out: list[Effect]
-    ) -> None:
+    def _tell(self, key: Key, generation: int, members: Sequence[int], status: int, out: list[Effect]) -> None:
         frame = encode(Message(Tag.FAIL, key[0], generation, key[1], status))
         out.extend(Send(shell, frame) for shell in members if shell != self._me and shell not in self._lost)
 

@@ -27,9 +27,7 @@ _COMPLAINTS = 20  # bad frames that are logged; all are counted
 class Host:
     """The PMIx host of one shell of a job."""
 
-    def __init__(
-        self, job: Job, shell_rank: int, *, fanout: int = 16, default_timeout: float | None = None
-    ) -> None:
+    def __init__(self, job: Job, shell_rank: int, *, fanout: int = 16, default_timeout: float | None = None) -> None:
         self._job = job
         self._me = shell_rank
         self._size = len(job.nodes)
@@ -112,9 +110,7 @@ class Host:
         """
         out: list[Effect] = []
         if rank in self._connected and rank not in self._finalized:
-            frame = frames.encode(
-                Message(Tag.DIED, 0, 0, _NO_DIGEST, 0, ((self._me, rank.to_bytes(4, "big")),))
-            )
+            frame = frames.encode(Message(Tag.DIED, 0, 0, _NO_DIGEST, 0, ((self._me, rank.to_bytes(4, "big")),)))
             out.extend(Send(shell, frame) for shell in range(self._size) if shell != self._me)
         self._collectives.died(rank, out)
         return out

@@ -40,15 +40,11 @@ class Completions:
         self.op = make("void(int, void *)", lambda status, key: self._finish(key, status))
         self.info = make(
             "void(int, pmix_info_t *, size_t, void *, void *, void *)",
-            lambda status, array, count, key, free, freed: self._finish(
-                key, status, array, count, free, freed
-            ),
+            lambda status, array, count, key, free, freed: self._finish(key, status, array, count, free, freed),
         )
         self.setup_application = make(
             "void(int, pmix_info_t *, size_t, void *, void *, void *)",
-            lambda status, array, count, key, done, done_data: self._finish(
-                key, status, array, count, done, done_data
-            ),
+            lambda status, array, count, key, done, done_data: self._finish(key, status, array, count, done, done_data),
         )
         self.modex = make(
             "void(int, char *, size_t, void *)",
@@ -82,8 +78,7 @@ class Completions:
         """Raise `RuntimeError` on libpmix's own thread, where a call that waits would never end."""
         if self.progress_thread == get_ident():
             raise RuntimeError(
-                f"{call} waits for libpmix's thread and was called on it: "
-                "hand the work over to another thread"
+                f"{call} waits for libpmix's thread and was called on it: hand the work over to another thread"
             )
 
     def wait(self, name: str, call: Callable[[Any], int], *keep: Any) -> tuple[Any, ...]:

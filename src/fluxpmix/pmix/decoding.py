@@ -80,9 +80,7 @@ def abort(
     return proc(ffi, who), status, text(ffi, message), decode_procs(library, procs, count)
 
 
-def fence(
-    library: Library, procs: Any, nprocs: int, array: Any, count: int, data: Any, size: int
-) -> tuple[Any, ...]:
+def fence(library: Library, procs: Any, nprocs: int, array: Any, count: int, data: Any, size: int) -> tuple[Any, ...]:
     try:
         block = blob(library.ffi, data, size)
         return decode_procs(library, procs, nprocs), decode_infos(library, array, count), block
@@ -119,9 +117,7 @@ def register_events(library: Library, codes: Any, ncodes: int, array: Any, count
     return wanted, decode_infos(library, array, count)
 
 
-def notify_event(
-    library: Library, status: int, source: Any, range_: int, array: Any, count: int
-) -> tuple[Any, ...]:
+def notify_event(library: Library, status: int, source: Any, range_: int, array: Any, count: int) -> tuple[Any, ...]:
     return status, proc(library.ffi, source), _range(range_), decode_infos(library, array, count)
 
 
@@ -151,9 +147,7 @@ def numbered(library: Library, who: Any, number: int, array: Any, count: int) ->
     return proc(library.ffi, who), int(number), decode_infos(library, array, count)
 
 
-def job_control(
-    library: Library, who: Any, targets: Any, ntargets: int, array: Any, count: int
-) -> tuple[Any, ...]:
+def job_control(library: Library, who: Any, targets: Any, ntargets: int, array: Any, count: int) -> tuple[Any, ...]:
     ffi = library.ffi
     return proc(ffi, who), decode_procs(library, targets, ntargets), decode_infos(library, array, count)
 
@@ -163,16 +157,12 @@ def monitor(library: Library, who: Any, what: Any, error: int, array: Any, count
     return proc(library.ffi, who), watched, error, decode_infos(library, array, count)
 
 
-def validate_credential(
-    library: Library, who: Any, credential: Any, array: Any, count: int
-) -> tuple[Any, ...]:
+def validate_credential(library: Library, who: Any, credential: Any, array: Any, count: int) -> tuple[Any, ...]:
     ffi = library.ffi
     return proc(ffi, who), byte_object(ffi, credential), decode_infos(library, array, count)
 
 
-def iof_pull(
-    library: Library, procs: Any, nprocs: int, array: Any, count: int, channels: int
-) -> tuple[Any, ...]:
+def iof_pull(library: Library, procs: Any, nprocs: int, array: Any, count: int, channels: int) -> tuple[Any, ...]:
     return *procs_and_infos(library, procs, nprocs, array, count), IofChannel(channels)
 
 

@@ -47,9 +47,7 @@ class Gate:
         self._real = library.lib.accept
         self._saved = self._slot[0]
         # Kept for ever: libpmix's thread may be on its way in when the gate is taken down.
-        self._function = library.ffi.callback(
-            "int(int, void *, void *)", self._accept, error=-1, onerror=report
-        )
+        self._function = library.ffi.callback("int(int, void *, void *)", self._accept, error=-1, onerror=report)
         _kept.append(self._function)
         self._slot[0] = library.ffi.cast("void *", self._function)
 

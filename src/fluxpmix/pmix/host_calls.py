@@ -117,9 +117,7 @@ class HostCalls(Events):
         library = self._library
         array = UnpackedInfos(library, packed) if isinstance(packed, bytes) else infos(library, packed)
         with array:
-            self._blocking(
-                "PMIx_server_setup_local_support", nspace_bytes(nspace), array.pointer, array.count
-            )
+            self._blocking("PMIx_server_setup_local_support", nspace_bytes(nspace), array.pointer, array.count)
 
     def setup_fork(self, proc: Proc, env: Mapping[str, str] | None = None) -> dict[str, str]:
         """Return the environment variables that make a process `proc`, a client of this server.
@@ -268,9 +266,7 @@ class HostCalls(Events):
         return waiting.wait_infos(
             library,
             "PMIx_server_collect_inventory",
-            lambda key: library.lib.PMIx_server_collect_inventory(
-                array.pointer, array.count, waiting.info, key
-            ),
+            lambda key: library.lib.PMIx_server_collect_inventory(array.pointer, array.count, waiting.info, key),
             array,
         )
 
@@ -280,9 +276,7 @@ class HostCalls(Events):
         Raises `PmixError`. Standard 4.2, section 17.2 (PMIx_server_deliver_inventory).
         """
         with infos(self._library, inventory) as array, infos(self._library, directives) as how:
-            self._blocking(
-                "PMIx_server_deliver_inventory", array.pointer, array.count, how.pointer, how.count
-            )
+            self._blocking("PMIx_server_deliver_inventory", array.pointer, array.count, how.pointer, how.count)
 
     def register_attributes(self, function: str, names: Sequence[str]) -> None:
         """Declare which attributes (by name, "PMIX_TIMEOUT") this host honours in `function`.

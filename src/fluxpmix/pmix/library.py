@@ -37,9 +37,7 @@ class LibraryTooOld(LibraryError):
 class Library:
     """A loaded libpmix: `ffi` and `lib` of cffi, the `path` asked for and the version it says."""
 
-    def __init__(
-        self, ffi: Any, lib: Any, path: str, version: tuple[int, int, int], version_text: str
-    ) -> None:
+    def __init__(self, ffi: Any, lib: Any, path: str, version: tuple[int, int, int], version_text: str) -> None:
         self.ffi = ffi
         self.lib = lib
         self.path = path

@@ -216,15 +216,11 @@ def wanted(version: tuple[int, ...], serves: Collection[type[upcalls.Upcall]]) -
     # Whoever connects is judged, whether the host wants to hear of it or not.
     always = {"tool_connected", connected_field(version)}
     return tuple(
-        entry
-        for entry in ENTRIES
-        if entry.field in fields and (entry.upcall in serves or entry.field in always)
+        entry for entry in ENTRIES if entry.field in fields and (entry.upcall in serves or entry.field in always)
     )
 
 
-def build(
-    library: Library, serves: Collection[type[upcalls.Upcall]], pointer_of: Callable[[Entry], Any]
-) -> Any:
+def build(library: Library, serves: Collection[type[upcalls.Upcall]], pointer_of: Callable[[Entry], Any]) -> Any:
     """Return the bytes of a `pmix_server_module_t` for this library, every other entry NULL."""
     ffi = library.ffi
     fields = layout(library.version)

@@ -35,9 +35,7 @@ class Requests(Events):
 
     # -- groups --------------------------------------------------------------------------------
 
-    def group_construct(
-        self, group: str, procs: Iterable[Proc], directives: Directives | None = None
-    ) -> Infos:
+    def group_construct(self, group: str, procs: Iterable[Proc], directives: Directives | None = None) -> Infos:
         """Make a group of `procs`, all of which call this; returns its context id and the like.
 
         Raises `PmixError`. Standard 4.2, section 12.2 (PMIx_Group_construct).
@@ -137,9 +135,7 @@ class Requests(Events):
         library = self._begin("PMIx_Job_control")
         who = ProcArray(library, tuple(targets))
         with infos(library, directives) as array:
-            return self._results(
-                "PMIx_Job_control", self._pointer(who), who.count, array.pointer, array.count
-            )
+            return self._results("PMIx_Job_control", self._pointer(who), who.count, array.pointer, array.count)
 
     def allocate(self, directive: int, directives: Directives) -> Infos:
         """Ask for resources to be added or given back.

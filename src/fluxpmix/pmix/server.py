@@ -43,6 +43,7 @@ _UNREACHABLE = -25
 
 # One server a process, as libpmix has one; the C functions live for ever, as its thread may call late.
 _active: Server | None = None
+_used = False
 _functions: dict[tuple[int, str], Any] = {}
 
 
@@ -61,7 +62,8 @@ class Server(HostCalls):
     `serves` every tool is refused.
 
     `directives` are PMIx_server_init's; name, rank, node and directories should all be given.
-    Raises `PmixError` where libpmix refuses, `RuntimeError` where this process has a server already.
+    Raises `PmixError` where libpmix refuses, `RuntimeError` where this process has had a server:
+    libpmix can be one only once in a process.
     Standard 4.2, section 17.1 (PMIx_server_init).
     """
 
@@ -77,9 +79,7 @@ class Server(HostCalls):
     ) -> None:
         global _active
         if _active is not None:
-            raise RuntimeError(
-                "this process has a PMIx server already: close it first, or start a new process"
-            )
+            raise RuntimeError("this process has a PMIx server already: close it first, or start a new process")
         self._library = library
         self._on_upcall = on_upcall
         self._serves = frozenset(serves)
@@ -115,12 +115,12 @@ class Server(HostCalls):
         module_type = library.ffi.typeof("pmix_server_module_t *")
         before = listening_ports()
         # libpmix's threads inherit the mask: signals are for this program's own.
+        global _used
+        _used = True  # 4.2 and 5.0 abort in the second PMIx_server_init, or in the finalize after it
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
             with infos(library, directives) as array:
-                status = library.lib.PMIx_server_init(
-                    library.ffi.cast(module_type, module), array.pointer, array.count
-                )
+                status = library.lib.PMIx_server_init(library.ffi.cast(module_type, module), array.pointer, array.count)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         check(status, "PMIx_server_init")
@@ -294,9 +294,7 @@ class Server(HostCalls):
         for _ in range(2):  # a completion may queue the release of its memory
             self._completions.wait(
                 "PMIx_server_register_resources",
-                lambda key: lib.PMIx_server_register_resources(
-                    library.ffi.NULL, 0, self._completions.op, key
-                ),
+                lambda key: lib.PMIx_server_register_resources(library.ffi.NULL, 0, self._completions.op, key),
             )
 
 

@@ -124,9 +124,7 @@ def read(ffi: Any, type_: DataType, struct: Any) -> Any:
         coords = [read(ffi, DataType.COORD, struct.coordinates[at]) for at in range(struct.ncoords)]
         return Geometry(struct.fabric, text(struct.uuid), text(struct.osname), tuple(coords))
     if type_ is DataType.DEVICE_DIST:
-        return DeviceDistance(
-            text(struct.uuid), text(struct.osname), struct.type, struct.mindist, struct.maxdist
-        )
+        return DeviceDistance(text(struct.uuid), text(struct.osname), struct.type, struct.mindist, struct.maxdist)
     endpoint = struct.endpt
     data = bytes(ffi.buffer(endpoint.bytes, endpoint.size)) if endpoint.bytes else b""
     return Endpoint(text(struct.uuid), text(struct.osname), data)

@@ -187,6 +187,7 @@ Infos: TypeAlias = tuple[Info, ...]
 # What callers may write where libpmix takes an array of infos: {key: value} or a sequence of Info.
 Directives: TypeAlias = Mapping[str, Any] | Iterable["Info | Rows"]
 
+
 class Column(Record):
     """One attribute for many processes: its values in rank order, or one value for all.
 

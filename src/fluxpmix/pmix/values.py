@@ -170,9 +170,7 @@ def decode_procs(library: Library, pointer: Any, count: int) -> tuple[Proc, ...]
     return tuple([decode_proc(library.ffi, pointer[at]) for at in range(count)])
 
 
-def encode_value(
-    library: Library, value: Any, type_: DataType = DataType.UNDEF, key: str = ""
-) -> tuple[Any, Any]:
+def encode_value(library: Library, value: Any, type_: DataType = DataType.UNDEF, key: str = "") -> tuple[Any, Any]:
     """Return a `pmix_value_t *` for `value` and what must be held as long as it is used."""
     keep: list[Any] = []
     pointer = library.ffi.new("pmix_value_t *")

@@ -7,14 +7,13 @@ challenge), and the kernel must say that the peer has the job owner's user id.
 
 from __future__ import annotations
 
+import _socket
 import hmac
 import os
 from collections.abc import Callable
 from functools import partial
 from struct import Struct
 from typing import TYPE_CHECKING
-
-import _socket
 
 from fluxpmix.host.effects import Buffer, Frame, Level
 from fluxpmix.shell.local.reactor import READ, Reactor

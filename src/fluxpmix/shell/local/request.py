@@ -52,4 +52,4 @@ class Request(Record):
     security: str = "native"  # or "munge": how libpmix is to check who connects
     verbose: int = 0
     quiet: bool = False
-    options: Mapping[str, Any] = {}  # noqa: RUF012 (a Record never changes its defaults)
+    options: Mapping[str, Any] = {}

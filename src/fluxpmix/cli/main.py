@@ -1,0 +1,106 @@
+"""`flux-pmix`: finds the subcommand, and turns whatever goes wrong into one line and an exit code.
+
+A subcommand is a module here with `main(arguments) -> exit code`, and a line in `COMMANDS`. It is imported
+only when it is asked for. Nobody sees a traceback unless FLUXPMIX_DEBUG is set.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from fluxpmix.cli.errors import CommandError, UsageError, nearest
+
+COMMANDS = {
+    "run": ("fluxpmix.cli.run", "run a parallel job on this machine"),
+    "doctor": ("fluxpmix.cli.doctor", "say what was found here: Python, libpmix, Open MPI"),
+}
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line (default: this process's) and return its exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = _dispatch(words)
+        sys.stdout.flush()
+        return code
+    except CommandError as error:
+        return _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _fail("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        _forget_stdout()  # whoever read our output has seen enough
+        return 0
+    except MemoryError:
+        return _fail("out of memory: ask for fewer tasks", 1)
+    except OSError as error:
+        return _unexpected(error, f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except Exception as error:
+        text = f"internal error: {type(error).__name__}: {error}; FLUXPMIX_DEBUG=1 shows where"
+        return _unexpected(error, text)
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words:
+        raise UsageError("a command is missing: flux-pmix run COMMAND; flux-pmix help lists the commands")
+    name, *rest = words
+    if name in ("help", "-h", "--help"):
+        if name == "help" and rest:
+            return _dispatch([rest[0], "--help"])
+        print(help_text())
+        return 0
+    if name in ("version", "-V", "--version"):
+        print(f"flux-pmix {version()}")
+        return 0
+    if name not in COMMANDS:
+        what = "option" if name.startswith("-") else "command"
+        raise UsageError(f"unknown {what} {name}{nearest(name, COMMANDS) or '; flux-pmix help lists the commands'}")
+    module = COMMANDS[name][0]
+    __import__(module)  # importlib.import_module, without importing importlib
+    return int(sys.modules[module].main(rest))
+
+
+def help_text() -> str:
+    """Return the help page of the whole command."""
+    lines = ["usage: flux-pmix COMMAND [OPTIONS...]", "PMIx for Flux, in Python.", "", "Commands:"]
+    lines += [f"  {name:<10} {purpose}" for name, (_, purpose) in COMMANDS.items()]
+    return "\n".join([*lines, "", "flux-pmix COMMAND --help shows the options of one; --version says which this is."])
+
+
+def version() -> str:
+    """Return the version of the distribution, or "unknown" in a bare source tree."""
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as installed
+
+    try:
+        return installed("fluxpmix")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _fail(message: str, code: int) -> int:
+    line = " ".join(message.splitlines())
+    print(f"flux-pmix: error: {line}", file=sys.stderr)
+    return code
+
+
+def _unexpected(error: BaseException, message: str) -> int:
+    import os
+
+    if os.environ.get("FLUXPMIX_DEBUG"):
+        from traceback import print_exception
+
+        print_exception(error)
+    return _fail(message, 1)
+
+
+def _forget_stdout() -> None:
+    """Point stdout at nothing, so that the interpreter's own flush at exit has nothing to complain of."""
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

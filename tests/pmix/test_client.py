@@ -1,0 +1,212 @@
+"""Real clients of each libpmix version against real servers of each: data, fences, failures."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from live import NSPACE, Live, library, wait_for
+
+from fluxpmix.pmix import upcalls
+from fluxpmix.pmix.types import Proc
+
+pytestmark = pytest.mark.pmix
+OWN_PROCESS = True
+
+OK = (0, None)
+BASE = {
+    upcalls.ClientConnected: lambda upcall: OK,
+    upcalls.ClientFinalized: lambda upcall: OK,
+    upcalls.Fence: lambda upcall: (0, [upcall.data]),
+}
+MIXED = pytest.mark.parametrize(("server", "client"), [("4.2", "4.2"), ("5.0", "5.0"), ("5.0", "4.2"), ("4.2", "5.0")])
+EACH = pytest.mark.parametrize("version", ["4.2", "5.0"])
+
+EXCHANGE = """
+with Client() as client:
+    me = client.proc
+    client.put(Scope.GLOBAL, f"key{me.rank}", f"value {me.rank}")
+    client.put(Scope.GLOBAL, f"blob{me.rank}", bytes(range(256)) * 16)
+    client.put(Scope.LOCAL, f"number{me.rank}", Value(DataType.INT64, -(2**40) - me.rank))
+    client.commit()
+    client.fence(collect=True)
+    size = client.get("pmix.job.size", client.job)
+    for rank in range(size):
+        peer = Proc(me.nspace, rank)
+        assert client.get(f"key{rank}", peer) == f"value {rank}"
+        assert client.get(f"blob{rank}", peer) == bytes(range(256)) * 16
+        assert client.get(f"number{rank}", peer) == -(2**40) - rank
+    client.fence([Proc(me.nspace, rank) for rank in range(size)])
+    print(me.rank, "of", size)
+"""
+
+
+@MIXED
+def test_what_is_put_is_got_by_every_peer(server: str, client: str, tmp_path: Path) -> None:
+    with Live(library(server), tmp_path, size=3, host=BASE) as live:
+        written = live.run(EXCHANGE, EXCHANGE, EXCHANGE, client=library(client))
+        assert written == [f"{rank} of 3\n" for rank in range(3)]
+        assert {upcall.proc.rank for upcall in live.seen(upcalls.ClientFinalized)} == {0, 1, 2}
+
+
+@MIXED
+def test_a_missing_key_is_not_found_and_says_so(server: str, client: str, tmp_path: Path) -> None:
+    program = """
+from fluxpmix.pmix.status import PmixNotFound
+with Client() as client:
+    for proc in (None, client.proc, client.job):
+        try:
+            client.get("no.such.key", proc, {"pmix.optional": True})
+        except PmixNotFound as error:
+            print(error.call, error.status.name)
+"""
+    with Live(library(server), tmp_path, host=BASE) as live:
+        (written,) = live.run(program, client=library(client))
+        assert written == "PMIx_Get ERR_NOT_FOUND\n" * 3
+
+
+@EACH
+def test_a_client_without_a_server_is_told_so(version: str, tmp_path: Path) -> None:
+    program = """
+for name in [name for name in os.environ if name.startswith("PMIX_")]:
+    del os.environ[name]
+from fluxpmix.pmix.status import PmixError
+try:
+    Client()
+except PmixError as error:
+    print(error.call)
+else:
+    print("singleton")
+"""
+    with Live(library(version), tmp_path, host=BASE) as live:
+        process = live.start(0, program)
+        # Both versions let a process without a server be a job of its own.
+        assert live.finish(process) in ("PMIx_Init\n", "singleton\n")
+
+
+@EACH
+def test_bad_keys_and_values_are_refused_before_libpmix_sees_them(version: str, tmp_path: Path) -> None:
+    program = """
+with Client() as client:
+    for key, value in (("k" * 600, 1), ("zero\\0", 1), ("big", Value(DataType.UINT8, 256)), ("nul", "a\\0b")):
+        try:
+            client.put(Scope.GLOBAL, key, value)
+        except ValueError as error:
+            print("refused")
+"""
+    with Live(library(version), tmp_path, host=BASE) as live:
+        assert live.run(program) == ["refused\n" * 4]
+
+
+@EACH
+def test_abort_reaches_the_host_with_its_status_and_message(version: str, tmp_path: Path) -> None:
+    host = {**BASE, upcalls.Abort: lambda upcall: OK}
+    program = """
+with Client() as client:
+    client.abort(7, "enough", [Proc(client.proc.nspace, 0)])
+    client.abort(8, "all of it")
+"""
+    with Live(library(version), tmp_path, host=host) as live:
+        live.run(program)
+        one, everyone = live.seen(upcalls.Abort)
+        me = Proc(NSPACE, 0)
+        assert (one.proc, one.status, one.message, one.procs) == (me, 7, "enough", (me,))
+        assert (everyone.status, everyone.message, everyone.procs) == (8, "all of it", ())
+
+
+@EACH
+def test_a_call_leaves_other_python_threads_running(version: str, tmp_path: Path) -> None:
+    program = """
+import threading
+with Client() as client:
+    if client.proc.rank:
+        turns = 0
+        waiting = threading.Thread(target=client.fence)
+        waiting.start()
+        while turns < 1000:
+            turns += 1
+        open("turned", "w").close()
+        waiting.join()
+    else:
+        while not os.path.exists("turned"):
+            threading.Event().wait(0.002)
+        client.fence()
+"""
+    with Live(library(version), tmp_path, size=2, host=BASE) as live:
+        live.run(program, program)
+
+
+@EACH
+def test_events_reach_handlers_and_do_not_block_later_ones(version: str, tmp_path: Path) -> None:
+    program = """
+import threading
+got = threading.Event()
+with Client() as client:
+    def handler(status, source, infos):
+        seen.append((status, source, find(infos, "note")))
+        got.set()
+        if len(seen) == 1:
+            raise RuntimeError("the handler's own fault")
+    seen = []
+    reference = client.register_event_handler([-3400], handler)
+    client.fence()
+    for turn in range(2):
+        got.clear()
+        if client.proc.rank == 0:
+            client.notify_event(-3400, Range.NAMESPACE, {"note": f"turn {turn}"})
+        assert got.wait(60)
+        client.fence()
+    client.deregister_event_handler(reference)
+    print(seen == [(-3400, Proc(client.proc.nspace, 0), f"turn {turn}") for turn in range(2)])
+"""
+    host = {**BASE, upcalls.NotifyEvent: lambda upcall: OK, upcalls.RegisterEvents: lambda upcall: OK}
+    with Live(library(version), tmp_path, size=2, host=host) as live:
+        assert live.run(program, program) == ["True\n", "True\n"]
+
+
+@EACH
+def test_waiting_on_libpmixs_own_thread_is_refused_with_the_remedy(version: str, tmp_path: Path) -> None:
+    program = """
+import threading
+done = threading.Event()
+with Client() as client:
+    def handler(status, source, infos):
+        try:
+            client.fence()
+        except RuntimeError as error:
+            print("another thread" in str(error))
+        done.set()
+    client.register_event_handler([-3400], handler)
+    client.notify_event(-3400, Range.PROC_LOCAL)
+    assert done.wait(60)
+"""
+    with Live(library(version), tmp_path, host=BASE) as live:
+        assert live.run(program) == ["True\n"]
+
+
+@EACH
+def test_a_client_killed_in_a_fence_is_reported_lost_and_the_server_goes_on(version: str, tmp_path: Path) -> None:
+    lost: list[Proc] = []
+    program = "client = Client(); print('in', flush=True); client.fence()"
+    with Live(library(version), tmp_path, size=2, host=BASE) as live:
+        live.server.register_event_handler([-61], lambda status, source, infos: lost.append(source))
+        victim = live.start(0, program)
+        assert victim.stdout is not None
+        assert victim.stdout.readline() == "in\n"
+        victim.kill()
+        wait_for(lambda: lost == [Proc(NSPACE, 0)], "the lost connection's event")
+        live.server.deregister_client(Proc(NSPACE, 0))
+        other = live.start(1, "with Client() as client: print(client.proc.rank)")
+        assert live.finish(other) == "1\n"
+
+
+@EACH
+def test_a_c_program_is_a_client_too(version: str, tmp_path: Path) -> None:
+    source = Path(__file__).parent.parent / "clients" / "exchange.c"
+    binary = tmp_path / "exchange"
+    path = library(version).path
+    assert os.system(f"cc -O1 -o {binary} {source} {path} -Wl,-rpath,{Path(path).parent}") == 0
+    with Live(library(version), tmp_path, size=4, host=BASE) as live:
+        written = live.run(*[[str(binary)]] * 4)
+        assert written == [f"rank {rank} of 4 sum 6\n" for rank in range(4)]
