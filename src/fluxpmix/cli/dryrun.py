@@ -61,9 +61,9 @@ def _tables(job: Job) -> Iterator[str]:
     rows: dict[str, list[Row]] = {}
     for node in job.nodes:
         wanted = {realm.value for realm in (_OWN if node.id else (*_SHARED, *_OWN))}
-        for realm, *row in registration(job, predict(job, node.id)).rows():
-            if realm in wanted:
-                rows.setdefault(realm, []).append(tuple(row))  # type: ignore[arg-type]
+        for named, whose, attribute, type_, value in registration(job, predict(job, node.id)).rows():
+            if named in wanted:
+                rows.setdefault(named, []).append((whose, attribute, type_, value))
     for realm in (*_SHARED, *_OWN):
         found = rows.get(realm.value, [])
         if not found:
@@ -79,7 +79,7 @@ def predict(job: Job, shell: int) -> LocalFacts:
     import tempfile
 
     ranks = job.ranks(shell)
-    tmpdir = os.path.join(tempfile.gettempdir(), f"fluxpmix-{job.jobid}", str(shell))
+    tmpdir = os.path.join(tempfile.gettempdir(), f"flux-pmix-{os.geteuid()}-{job.jobid}", str(shell))
     nsdir = os.path.join(tmpdir, job.nspace)
     return LocalFacts(
         shell_rank=shell,

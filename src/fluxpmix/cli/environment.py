@@ -71,6 +71,7 @@ def _apply(rule: str, made: dict[str, str], outer: Mapping[str, str], templates:
         matches = _matcher(rule[1:], rule)
         for name in [name for name in made if matches(name)]:
             del made[name]
+            templates.discard(name)
     elif rule.startswith("^"):
         for line in _lines(rule[1:], depth):
             _apply(line, made, outer, templates, depth + 1)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from fluxpmix.cli.errors import CommandError, UsageError, nearest
 from fluxpmix.job import hostlist
+from fluxpmix.job.model import MOST_ON_NODE
 from fluxpmix.job.taskmap import TaskMap
 from fluxpmix.pmix.record import Record
 
@@ -169,7 +170,8 @@ def _tasks(asked: Asked, machine: Machine, nnodes: int) -> tuple[tuple[int, ...]
         on_node = asked.tasks_per_node or per_node * (asked.tasks_per_core or 1)
         return (on_node * nnodes,), max(per_node // on_node, 1)
     if len(asked.ntasks) == 1:
-        return (asked.ntasks[0] or asked.nodes or 1,), asked.cores_per_task or 1
+        mapped = TaskMap.parse(asked.scheme.value).ntasks if asked.scheme.name == "manual" else None
+        return (asked.ntasks[0] or asked.nodes or mapped or 1,), asked.cores_per_task or 1
     return tuple(size or 1 for size in asked.ntasks), asked.cores_per_task or 1
 
 
@@ -197,6 +199,11 @@ def _check_machine(asked: Asked, machine: Machine, nnodes: int, ntasks: int, cor
         raise CommandError(
             f"unsatisfiable request: {ntasks} task(s) on {nnodes} node(s) are more than the "
             f"{machine.max_procs} processes that this machine's kernel allows: ask for fewer"
+        )
+    if -(-ntasks // nnodes) > MOST_ON_NODE:
+        raise CommandError(
+            f"unsatisfiable request: {ntasks} task(s) on {nnodes} node(s) are more than the {MOST_ON_NODE} on a "
+            f"node that PMIx counts: ask for -N {-(-ntasks // MOST_ON_NODE)} or more"
         )
     slots = cores // cores_per_task
     if ntasks > slots and not asked.oversubscribe:

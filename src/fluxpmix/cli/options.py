@@ -148,8 +148,10 @@ def _value(option: Option, name: str, following: Sequence[str]) -> str:
 
 def count(text: str) -> int:
     """Convert a number of things, 1 or more."""
-    if not (text.isascii() and text.isdigit()) or int(text) < 1 or len(text) > 9:
+    if not (text.isascii() and text.isdigit()) or not text.strip("0"):
         raise ValueError("a whole number, 1 or more, is expected")
+    if len(text) > 9:
+        raise ValueError("a number below 1000000000 is expected")
     return int(text)
 
 

@@ -45,7 +45,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def _launch(request: Request) -> int:
     from fluxpmix.pmix.library import LibraryError
-    from fluxpmix.shell.local.launcher import LaunchError, run
+    from fluxpmix.shell.local.launcher import run
+    from fluxpmix.shell.local.request import LaunchError
 
     try:
         return run(request)
@@ -62,7 +63,9 @@ def machine() -> geometry.Machine:
             max_procs = int(file.read())
     except (OSError, ValueError):
         max_procs = 32768
-    return geometry.Machine(os.uname().nodename, len(os.sched_getaffinity(0)), _gpus(), max_procs)
+    from fluxpmix.shell.local.machine import cores
+
+    return geometry.Machine(os.uname().nodename, len(cores()), _gpus(), max_procs)
 
 
 def _gpus() -> int:
@@ -96,6 +99,9 @@ def build(
         label_io=bool(options.get("label-io")),
         unbuffered=bool(options.get("unbuffered")),
         time_limit=options.get("time-limit"),
+        environment_templates=tuple(names for _, names in environments),
+        name=options.get("job-name") or os.path.basename(job.apps[0].argv[0]),
+        append=settings.get("output.mode") == "append",
         exit_timeout=settings.get("exit-timeout", 30.0),
         exit_on_error=settings.get("exit-on-error", False),
         cpu_affinity=settings.get("cpu-affinity", "off"),
@@ -104,11 +110,7 @@ def build(
         quiet=bool(options.get("quiet")),
         libpmix=settings.get("libpmix"),
         process_group=not settings.get("nosetpgrp", False),
-        options={
-            **setopt.nest(dict(settings)),
-            "job-name": options.get("job-name") or os.path.basename(job.apps[0].argv[0]),
-            "env-templates": tuple(names for _, names in environments),
-        },
+        security=settings.get("security", "native"),
     )
 
 
@@ -198,8 +200,8 @@ def _output(option: str, name: str | None, wdir: str) -> str | None:
     return path
 
 
-def _input(text: str | None, wdir: str, ntasks: int) -> str | None:
-    """Return the path of an input file, or ranks as they were given."""
+def _input(text: str | None, wdir: str, ntasks: int) -> str | tuple[int, ...] | None:
+    """Return the path of an input file, or the ranks that were given."""
     if text is None:
         return None
     from fluxpmix.job import idset
@@ -214,7 +216,7 @@ def _input(text: str | None, wdir: str, ntasks: int) -> str | None:
                 f"--input {text!r}: there is no task {ranks[-1][1]}, tasks are 0 to {ntasks - 1}; "
                 f"a file of that name is ./{text}"
             )
-        return text
+        return idset.parse(text)
     path = os.path.join(wdir, text)
     if "{{" not in text and not os.access(path, os.R_OK):
         why = "permission denied" if os.path.exists(path) else "no such file"

@@ -55,13 +55,14 @@ def _output_mode(value: Any) -> str:
 def _affinity(value: Any) -> str:
     from fluxpmix.job import idset
 
-    text = {True: "on", False: "off"}.get(value, value) if isinstance(value, (bool, int)) else value
-    if text in ("on", "off", "per-task"):
-        return str(text)
-    if isinstance(text, str) and text.startswith("map:") and text != "map:":
-        for cores in text[4:].split(";"):
-            idset.parse(cores)
-        return text
+    if value in (0, 1):  # and so true and false
+        return "on" if value else "off"
+    if value in ("on", "off", "per-task"):
+        return str(value)
+    if isinstance(value, str) and value.startswith("map:") and value != "map:":
+        if not all(idset.parse(cores) for cores in value[4:].split(";")):
+            raise ValueError("a task needs a core: map:0-1;2-3 gives the first local task 0 and 1, the second 2 and 3")
+        return value
     raise ValueError("on, off, per-task or map:0-1;2-3 (the cores of each local task) is expected")
 
 
@@ -86,7 +87,7 @@ SHELL_OPTIONS = (
     ShellOption("cpu-affinity", _affinity, "on, off, per-task, map:0-1;2-3 (default off)"),
     ShellOption("exit-timeout", _timeout, "FSD or none: how long the rest may outlive the first task (30s)"),
     ShellOption("exit-on-error", _switch, "end the job at once when a task fails"),
-    ShellOption("nosetpgrp", _switch, "leave tasks in the launcher's process group"),
+    ShellOption("nosetpgrp", _switch, "leave tasks in the job shell's process group"),
     ShellOption("output.mode", _output_mode, "truncate or append: how output files are opened"),
     ShellOption("oversubscribe", _switch, "on or off: whether tasks may share cores (default on)"),
     ShellOption("libpmix", _text, "PATH: the libpmix to use"),

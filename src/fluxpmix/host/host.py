@@ -12,6 +12,7 @@ from typing import Any
 from fluxpmix.host import frames
 from fluxpmix.host.abort import Aborts
 from fluxpmix.host.collective import Collectives
+from fluxpmix.host.control import JobControls
 from fluxpmix.host.directory import Directory
 from fluxpmix.host.effects import Buffer, Effect, Level, Log, Reply, Send
 from fluxpmix.host.fence import Fences
@@ -35,7 +36,7 @@ class Host:
         self._collectives = Collectives(self._directory, shell_rank, self._size, fanout)
         self._capabilities: dict[type[Upcall], Any] = {
             upcall: capability
-            for capability in (Fences(self._collectives, default_timeout), Aborts(job))
+            for capability in (Fences(self._collectives, default_timeout), Aborts(job), JobControls())
             for upcall in capability.serves
         }
         self._connected: set[int] = set()

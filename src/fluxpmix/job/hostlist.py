@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 LARGEST = 1_000_000  # hosts in one range: more is a slip of the finger
+_DIGITS = 18  # of one number
 
 
 def expand(text: str) -> tuple[str, ...]:
@@ -38,9 +39,11 @@ def compress(hosts: Iterable[str]) -> str:
 def unique(hosts: Iterable[str]) -> tuple[str, ...]:
     """Return host names made unique, as a node map needs them: (vm, vm, a) becomes (vm0, vm1, a)."""
     names = tuple(hosts)
-    repeated = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
+    taken: set[str] = set()
+    repeated: set[str] = set()
+    for name in names:
+        (repeated if name in taken else taken).add(name)
     counts: dict[str, int] = {}
-    taken = set(names)
     made: list[str] = []
     for name in names:
         if name not in repeated:
@@ -88,7 +91,7 @@ def _expand(word: str, text: str) -> Iterable[str]:
     for part in numbers.split(","):
         first, dash, last = part.partition("-")
         last = last if dash else first
-        if not (first.isascii() and first.isdigit() and last.isascii() and last.isdigit()):
+        if not (_number(first) and _number(last)):
             raise ValueError(f"host list {text!r}: {part!r} is no range of numbers")
         low, high, width = int(first), int(last), len(first)
         if high < low:
@@ -97,6 +100,10 @@ def _expand(word: str, text: str) -> Iterable[str]:
             raise ValueError(f"host list {text!r}: {part!r} is more than {LARGEST} hosts")
         hosts += [f"{prefix}{number:0{width}d}{suffix}" for number in range(low, high + 1)]
     return hosts
+
+
+def _number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= _DIGITS
 
 
 def _split(host: str) -> tuple[str, str, str]:

@@ -8,14 +8,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 LARGEST = 2**31 - 1
+MOST = 2**22  # ids that `parse` returns: more is a slip of the finger, and would fill the memory
 
 
 def parse(text: str) -> tuple[int, ...]:
     """Return the ids in `text`, ascending; brackets round the whole are allowed, empty is no ids.
 
-    Raises ValueError, naming the text, for anything but ascending ids without leading zeros or spaces.
+    Raises ValueError, naming the text, for anything but ascending ids without leading zeros or spaces,
+    and for more than `MOST` ids.
     """
-    return tuple(id_ for low, high in ranges(text) for id_ in range(low, high + 1))
+    found = ranges(text)
+    count = sum(high - low + 1 for low, high in found)
+    if count > MOST:
+        raise ValueError(f"idset {text!r}: {count} ids are more than {MOST}")
+    return tuple(id_ for low, high in found for id_ in range(low, high + 1))
 
 
 def ranges(text: str) -> list[tuple[int, int]]:
@@ -33,8 +39,8 @@ def ranges(text: str) -> list[tuple[int, int]]:
         first, dash, end = part.partition("-")
         low = _id(first, text)
         high = _id(end, text) if dash else low
-        if high < low or (dash and high == low and first != end):
-            raise ValueError(f"idset {text!r}: {part!r} runs backwards")
+        if dash and high <= low:
+            raise ValueError(f"idset {text!r}: {part!r} does not run upwards; one id is written alone")
         if low <= last:
             raise ValueError(f"idset {text!r}: ids must ascend without repetition, {part!r} does not")
         found.append((low, high))

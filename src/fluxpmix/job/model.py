@@ -15,6 +15,8 @@ from fluxpmix.job.taskmap import TaskMap
 from fluxpmix.pmix.record import Record
 from fluxpmix.pmix.types import MAX_NSLEN, Proc
 
+MOST_ON_NODE = 2**16  # local and node ranks have 16 bits
+
 
 class Session(Record):
     """Resources assigned together: in Flux an instance, here the machine.
@@ -76,6 +78,14 @@ class Job(Record):
                 f"job {self.jobid}: the task map names node {self.taskmap.nnodes - 1}, "
                 f"but there are {len(self.nodes)} nodes, counted from 0"
             )
+        if any(app.size < 1 for app in self.apps):
+            raise ValueError(f"job {self.jobid}: an application has one process or more")
+        for node, count in enumerate(self.taskmap.counts()):
+            if self.procs_before(node) + count > MOST_ON_NODE:
+                raise ValueError(
+                    f"job {self.jobid}: node {node} has more than {MOST_ON_NODE} processes, "
+                    "and PMIX_NODE_RANK counts no further: use more nodes"
+                )
         if [node.id for node in self.nodes] != list(range(len(self.nodes))):
             raise ValueError(f"job {self.jobid}: nodes are numbered from 0 in their order")
         if [app.index for app in self.apps] != list(range(len(self.apps))):

@@ -144,9 +144,9 @@ TABLE: tuple[Line, ...] = (
     Line(
         a.SESSION_ID,
         _J,
-        _OPT,
+        _COND,
         lambda j, f: j.session.id,
-        note="4.2 (ds21) and 5.x (hash) find it only here",
+        note="where a server may host several sessions; 4.2 (ds21) and 5.x (hash) find it only here",
     ),
     Line(a.SERVER_NSPACE, _J, _REQ, lambda j, f: f.server.nspace),
     Line(a.SERVER_RANK, _J, _REQ, lambda j, f: f.server.rank),
@@ -161,26 +161,26 @@ TABLE: tuple[Line, ...] = (
     # -- application
     Line(a.APPNUM, _A, _REQ, lambda j, f, app: app.index, note="first in its array"),
     Line(a.APP_SIZE, _A, _REQ, lambda j, f, app: app.size),
-    Line(a.MAX_PROCS, _A, _OPT, lambda j, f, app: app.size),
+    Line(a.MAX_PROCS, _A, _COND, lambda j, f, app: app.size, note="required with several applications"),
     Line(a.APPLDR, _A, _REQ, lambda j, f, app: j.app_first_rank(app.index)),
     Line(a.WDIR, _A, _REQ, lambda j, f, app: app.wdir),
     Line(a.APP_ARGV, _A, _REQ, _app_argv),
     # -- node
     Line(a.NODEID, _N, _REQ, lambda j, f, node: node.id, note="first in its array"),
     Line(a.HOSTNAME, _N, _REQ, lambda j, f, node: node.hostname),
-    Line(a.HOSTNAME_ALIASES, _N, _OPT, _aliases),
+    Line(a.HOSTNAME_ALIASES, _N, _REQ, _aliases),
     Line(a.LOCAL_SIZE, _N, _REQ, lambda j, f, node: len(j.ranks(node.id)), note="libpmix overrides it"),
     Line(a.NODE_SIZE, _N, _REQ, _node_size),
     Line(a.MAX_PROCS, _N, _OPT, _node_slots),
     Line(a.LOCALLDR, _N, _REQ, _local_leader, note="libpmix overrides it"),
     Line(a.LOCAL_PEERS, _N, _REQ, _local_peers, note="libpmix overrides it"),
-    Line(a.NODE_OVERSUBSCRIBED, _N, _OPT, lambda j, f, node: j.oversubscribed(node)),
+    Line(a.NODE_OVERSUBSCRIBED, _N, _REQ, lambda j, f, node: j.oversubscribed(node)),
     # -- the server's own node
     Line(a.TMPDIR, _O, _REQ, lambda j, f, node: f.tmpdir, top=True, note="5.x (shmem2) looks there"),
     Line(a.NSDIR, _O, _REQ, lambda j, f, node: f.nsdir, top=True, note="5.x (shmem2) looks there"),
     Line(a.LOCAL_PROCS, _O, _REQ, _local_procs),
     Line(a.TOPOLOGY_SIGNATURE, _O, _OPT, lambda j, f, node: f.topology_signature, top=True),
-    Line(a.LOCAL_CPUSETS, _O, _COND, _local_cpusets, note="where tasks are bound"),
+    Line(a.LOCAL_CPUSETS, _O, _OPT, _local_cpusets, note="where tasks are bound"),
     # -- every process, in columns
     Line(a.RANK, _P, _REQ, lambda j, f: array("I", range(j.size)), note="first in its array"),
     Line(a.APPNUM, _P, _REQ, lambda j, f: j.appnum_column()),
@@ -193,7 +193,7 @@ TABLE: tuple[Line, ...] = (
     Line(a.SPAWNED, _P, _REQ, lambda j, f: j.spawned),
     # -- this node's processes
     Line(a.LOCALITY_STRING, _L, _COND, lambda j, f, rank: f.localities.get(rank), note="of bound tasks"),
-    Line(a.CPUSET, _L, _COND, lambda j, f, rank: f.cpusets.get(rank), note="of bound tasks"),
+    Line(a.CPUSET, _L, _OPT, lambda j, f, rank: f.cpusets.get(rank), note="of bound tasks"),
     Line(a.PROCDIR, _L, _REQ, lambda j, f, rank: f.procdirs.get(rank)),
     Line(a.PACKAGE_RANK, _L, _COND, _package_rank, note="of tasks bound inside one package"),
 )

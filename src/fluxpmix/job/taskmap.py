@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from itertools import groupby, zip_longest
 from typing import TypeAlias, TypeVar
 
 from fluxpmix.job import idset
@@ -20,7 +20,7 @@ FORMS = ("wrapped", "list", "pmi", "raw", "raw-deranged")
 
 
 class TaskMap:
-    """An immutable task map. Compare, hash and print it by its blocks."""
+    """An immutable task map. Maps that put the same tasks on the same nodes are equal."""
 
     __slots__ = ("_local_ranks", "_nodes", "_tasks", "blocks", "nnodes", "ntasks")
 
@@ -48,13 +48,18 @@ class TaskMap:
         """`stride` tasks on each node in turn, until node n has `counts[n]`."""
         if stride < 1:
             raise ValueError(f"cyclic:{stride}: the stride is at least 1")
-        left = list(counts)
+        left = {node: count for node, count in enumerate(counts) if count}
         blocks: list[Block] = []
-        while any(left):
-            for node, remaining in enumerate(left):
-                if taken := min(stride, remaining):
-                    blocks.append((node, 1, taken, 1))
-                    left[node] -= taken
+        while left:
+            rounds = min(left.values()) // stride
+            first, last = min(left), max(left)
+            if rounds and last - first + 1 == len(left):  # many rounds are one block
+                blocks.append((first, len(left), stride, rounds))
+                left = {node: count - rounds * stride for node, count in left.items()}
+            else:
+                blocks += [(node, 1, min(stride, count), 1) for node, count in left.items()]
+                left = {node: count - stride for node, count in left.items()}
+            left = {node: count for node, count in left.items() if count > 0}
         return cls(blocks)
 
     @classmethod
@@ -104,11 +109,16 @@ class TaskMap:
         return self._nodes
 
     def local_rank_column(self) -> array[int]:
-        """Return each task's place among the tasks of its node: `array('H')` of length `ntasks`."""
+        """Return each task's place among the tasks of its node: `array('H')` of length `ntasks`.
+
+        Raises ValueError for more tasks on a node than 16 bits count.
+        """
         if self._local_ranks is None:
             seen = [0] * self.nnodes
             column = array("H")
             for _, node, count in self._runs():
+                if seen[node] + count > 2**16:
+                    raise ValueError(f"node {node} has more than 65536 tasks, and PMIX_LOCAL_RANK counts no further")
                 column.extend(range(seen[node], seen[node] + count))
                 seen[node] += count
             self._local_ranks = column
@@ -133,7 +143,7 @@ class TaskMap:
             return f'{{"version":1,"map":[{body}]}}' if form == "wrapped" else f"[{body}]"
         if form == "pmi":
             parts = [f"({b[0]},{b[1]},{b[2]})" for b in self.blocks for _ in range(b[3])]
-            return f"({','.join(['vector', *parts])})"
+            return f"({','.join(['vector', *parts])})" if parts else ""
         if form == "raw":
             return ";".join(idset.encode(self.tasks(node)) for node in range(self.nnodes))
         if form == "raw-deranged":
@@ -141,10 +151,16 @@ class TaskMap:
         raise ValueError(f"task map form {form!r}: one of {', '.join(FORMS)}")
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, TaskMap) and self.blocks == other.blocks
+        if not isinstance(other, TaskMap):
+            return NotImplemented
+        if self.blocks == other.blocks:
+            return True
+        if (self.ntasks, self.nnodes) != (other.ntasks, other.nnodes):
+            return False
+        return all(one == two for one, two in zip_longest(self._whole_runs(), other._whole_runs()))
 
     def __hash__(self) -> int:
-        return hash(self.blocks)
+        return hash((self.ntasks, self.nnodes))
 
     def __repr__(self) -> str:
         return f"TaskMap({self.encode('list')})"
@@ -160,16 +176,22 @@ class TaskMap:
                     yield task, node, ppn
                     task += ppn
 
+    def _whole_runs(self) -> Iterator[tuple[int, int]]:
+        """Yield (node, number of tasks) of the longest runs there are, however the blocks cut them."""
+        for node, runs in groupby(self._runs(), lambda run: run[1]):
+            yield node, sum(count for _, _, count in runs)
+
     @classmethod
     def _from_json(cls, text: str) -> TaskMap:
         import json
 
         try:
             value = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"task map {text!r}: {error}") from None
         if isinstance(value, dict):
-            if value.get("version") != 1 or "map" not in value:
+            version = value.get("version")
+            if type(version) is not int or version != 1 or "map" not in value:
                 raise ValueError(f'task map {text!r}: wanted {{"version":1,"map":[...]}}')
             value = value["map"]
         if not isinstance(value, list):
@@ -178,14 +200,14 @@ class TaskMap:
 
     @classmethod
     def _from_pmi(cls, text: str) -> TaskMap:
-        compact = text.replace(" ", "")
-        if not (compact.startswith("(vector") and compact.endswith(")")):
+        compact = "".join(text.split())
+        body = compact[len("(vector,") : -1].removesuffix(",")
+        if not (compact.startswith("(vector,") and compact.endswith(")") and body):
             raise ValueError(f"task map {text!r}: a PMI vector is written (vector,(nodeid,nnodes,ppn),...)")
-        body = compact[len("(vector") : -1].lstrip(",")
         blocks: list[list[int]] = []
-        for part in body.replace("),(", ")|(").split("|") if body else []:
+        for part in body.replace("),(", ")|(").split("|"):
             numbers = part[1:-1].split(",") if part.startswith("(") and part.endswith(")") else []
-            if len(numbers) != 3 or not all(each.isdigit() for each in numbers):
+            if len(numbers) != 3 or not all(each.isascii() and each.isdigit() for each in numbers):
                 raise ValueError(f"task map {text!r}: {part!r} is no (nodeid,nnodes,ppn)")
             blocks.append([*map(int, numbers), 1])
         return _named(text, lambda: cls(blocks))
@@ -194,16 +216,15 @@ class TaskMap:
     def _from_raw(cls, text: str) -> TaskMap:
         if not text:
             return cls([])
-        owner: dict[int, int] = {}
-        for node, part in enumerate(text.split(";")):
-            for task in _named(text, partial(idset.parse, part)):
-                if task in owner:
-                    raise ValueError(f"task map {text!r}: task {task} is on two nodes")
-                owner[task] = node
-        missing = next((task for task in range(len(owner)) if task not in owner), None)
-        if missing is not None:
-            raise ValueError(f"task map {text!r}: task {missing} is on no node")
-        return cls.nodes(owner[task] for task in range(len(owner)))
+        parts = _named(text, lambda: [idset.ranges(part) for part in text.split(";")])
+        runs = sorted((low, high, node) for node, ranges in enumerate(parts) for low, high in ranges)
+        following = 0
+        for low, high, _ in runs:
+            if low != following:
+                task, where = (low, "on two nodes") if low < following else (following, "on no node")
+                raise ValueError(f"task map {text!r}: task {task} is {where}")
+            following = high + 1
+        return cls((node, 1, high - low + 1, 1) for low, high, node in runs)
 
 
 def _named(text: str, make: Callable[[], _T]) -> _T:
@@ -222,7 +243,7 @@ def _is_raw(text: str) -> bool:
 
 
 def _block(block: Sequence[int]) -> Block:
-    fits = len(block) == 4 and all(isinstance(n, int) and not isinstance(n, bool) for n in block)
+    fits = isinstance(block, (list, tuple)) and len(block) == 4 and all(type(number) is int for number in block)
     if not fits or block[0] < 0 or min(block[1:]) < 1:
         raise ValueError(f"{block!r} is no block [nodeid,nnodes,ppn,repeat] of whole numbers")
     return block[0], block[1], block[2], block[3]
@@ -231,26 +252,36 @@ def _block(block: Sequence[int]) -> Block:
 def _merged(blocks: Iterable[Block]) -> tuple[Block, ...]:
     """Join neighbours that say the same in one block."""
     made: list[Block] = []
-    for block in blocks:
+    for block in _one_node_joined(blocks):
+        if made:
+            nodeid, nnodes, ppn, repeat = made[-1]
+            if block[0] == nodeid + nnodes and block[2] == ppn and block[3] == repeat == 1:
+                made[-1] = (nodeid, nnodes + block[1], ppn, 1)
+                continue
         made.append(block)
-        while len(made) > 1:
-            joined = _joined(made[-2], made[-1])
-            if joined is None:
-                break
-            made[-2:] = [joined]
     return _repeated(made)
 
 
-def _joined(one: Block, two: Block) -> Block | None:
-    if one[3] == two[3] == 1:
-        if one[0] == two[0] and one[1] == two[1] == 1:
-            return one[0], 1, one[2] + two[2], 1
-        if two[0] == one[0] + one[1] and one[2] == two[2]:
-            return one[0], one[1] + two[1], one[2], 1
-    return None
+def _one_node_joined(blocks: Iterable[Block]) -> Iterator[Block]:
+    """Count neighbours on one and the same node as more tasks there."""
+    waiting: Block | None = None
+    for nodeid, nnodes, ppn, repeat in blocks:
+        if nnodes > 1:
+            if waiting:
+                yield waiting
+                waiting = None
+            yield nodeid, nnodes, ppn, repeat
+        elif waiting and waiting[0] == nodeid:
+            waiting = (nodeid, 1, waiting[2] + ppn * repeat, 1)
+        else:
+            if waiting:
+                yield waiting
+            waiting = (nodeid, 1, ppn * repeat, 1)
+    if waiting:
+        yield waiting
 
 
-def _repeated(blocks: Sequence[Block]) -> tuple[Block, ...]:
+def _repeated(blocks: Iterable[Block]) -> tuple[Block, ...]:
     """Count equal neighbours as repeats of one block."""
     made: list[Block] = []
     for block in blocks:

@@ -72,21 +72,18 @@ def parse(text: str) -> Template:
 
 def fill_known(text: str, values: Mapping[str, str]) -> str:
     """Replace the tags that have a value and leave all else alone, as a command's own braces must be."""
-    if "{{" not in text:
-        return text
     made: list[str] = []
-    while True:
-        before, opening, rest = text.partition("{{")
-        made.append(before)
-        if not opening:
-            return "".join(made)
-        tag, closing, after = rest.partition("}}")
-        if closing and tag in values:
-            made.append(values[tag])
-            text = after
-        else:  # step one brace on, so that {{{name}} finds its tag
-            made.append("{")
-            text = "{" + rest
+    done = 0
+    while (closing := text.find("}}", done)) >= 0:
+        opening = text.rfind("{{", done, closing)  # the last: {{{name}}} has its tag inside
+        tag = text[opening + 2 : closing] if opening >= 0 else ""
+        if tag in values:
+            made += (text[done:opening], values[tag])
+            done = closing + 2
+        else:
+            made.append(text[done : closing + 1])
+            done = closing + 1
+    return "".join([*made, text[done:]])
 
 
 def job_values(job: Job, name: str) -> dict[str, str]:

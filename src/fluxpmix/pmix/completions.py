@@ -36,6 +36,8 @@ class Completions:
         self._waiting: dict[int, tuple[Callable[..., None], Any]] = {}
         # The thread that libpmix calls from: it must not wait for itself.
         self.progress_thread: int | None = None
+        # Threads inside a call that libpmix may complete before it returns, e.g. PROC_LOCAL events.
+        self._calling: set[int] = set()
         make = self._make
         self.op = make("void(int, void *)", lambda status, key: self._finish(key, status))
         self.info = make(
@@ -59,7 +61,8 @@ class Completions:
         return self._ffi.callback(signature, function, onerror=report)
 
     def _finish(self, key: Any, *arguments: Any) -> None:
-        self.progress_thread = get_ident()
+        if (here := get_ident()) not in self._calling:
+            self.progress_thread = here
         waiting = self._waiting.pop(int(self._ffi.cast("uintptr_t", key)), None)
         if waiting is not None:
             waiting[0](*arguments)
@@ -99,7 +102,7 @@ class Completions:
             lock.release()
 
         key = self.expect(done, keep)
-        status = call(key)
+        status = self._call(call, key)
         if status != SUCCESS:
             self.forget(key)
             close_all(keep)
@@ -124,13 +127,21 @@ class Completions:
                 done(status)
 
         key = self.expect(ended, keep)
-        status = call(key)
+        status = self._call(call, key)
         if status != SUCCESS:
             self.forget(key)
             close_all(keep)
             check(status, name)
             if done is not None:
                 done(SUCCESS)
+
+    def _call(self, call: Callable[[Any], int], key: Any) -> int:
+        here = get_ident()
+        self._calling.add(here)
+        try:
+            return call(key)
+        finally:
+            self._calling.discard(here)
 
     def wait_infos(self, library: Library, name: str, call: Callable[[Any], int], *keep: Any) -> Infos:
         """As `wait`, for a call that ends in `info`: returns the infos, or raises `PmixError`."""

@@ -75,6 +75,8 @@ void *dlopen(const char *, int);
 int dlclose(void *);
 int dlinfo(void *, int, void *);
 int mprotect(void *, size_t, int);
+/* for process.py */
+int prctl(int, unsigned long, unsigned long, unsigned long, unsigned long);
 
 const char *PMIx_Get_version(void);
 const char *PMIx_Error_string(int);

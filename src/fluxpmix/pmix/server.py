@@ -21,7 +21,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from fluxpmix.pmix import module_table, upcalls
-from fluxpmix.pmix.admission import in_handshake, listening_ports, release_severed, sever
+from fluxpmix.pmix.admission import in_handshake, listening_ports, release_severed, send_at_once, sever
 from fluxpmix.pmix.completions import OPERATION_SUCCEEDED, SUCCESS, completions, report
 from fluxpmix.pmix.gate import Gate
 from fluxpmix.pmix.host_calls import HostCalls
@@ -78,8 +78,11 @@ class Server(HostCalls):
         directives: Directives | None = None,
     ) -> None:
         global _active
-        if _active is not None:
-            raise RuntimeError("this process has a PMIx server already: close it first, or start a new process")
+        if _used:
+            raise RuntimeError(
+                "this process has had a PMIx server, and libpmix can be one only once in a process: "
+                "start a new process for the next"
+            )
         self._library = library
         self._on_upcall = on_upcall
         self._serves = frozenset(serves)
@@ -114,17 +117,18 @@ class Server(HostCalls):
         module = module_table.build(library, self._serves, lambda entry: _function(library, entry))
         module_type = library.ffi.typeof("pmix_server_module_t *")
         before = listening_ports()
-        # libpmix's threads inherit the mask: signals are for this program's own.
         global _used
-        _used = True  # 4.2 and 5.0 abort in the second PMIx_server_init, or in the finalize after it
+        # libpmix's threads inherit the mask: signals are for this program's own.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
             with infos(library, directives) as array:
+                _used = True  # 4.2 aborts soon after a second PMIx_server_init, 5.0 in the finalize after it
                 status = library.lib.PMIx_server_init(library.ffi.cast(module_type, module), array.pointer, array.count)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         check(status, "PMIx_server_init")
         self._ports = tuple(sorted(set(listening_ports()) - set(before)))
+        send_at_once(self._ports)
 
     def close(self) -> None:
         """Answer what is open with an error and stop the server. Safe to call twice.
@@ -202,6 +206,10 @@ class Server(HostCalls):
         if entry.upcall is upcalls.IofPull:
             # libpmix frees the request on return: success would let it be used after that.
             return OPERATION_SUCCEEDED if self._deliver(upcalls.IofPull(0, *fields)) else _ERROR
+        if entry.upcall is upcalls.NotifyEvent and self._library.version < (5, 0):
+            # On return 4.2 frees what the callback would use, and answers the client itself.
+            status = self._offer(entry, fields, self._library.ffi.NULL, data)
+            return OPERATION_SUCCEEDED if status == SUCCESS else status
         return self._offer(entry, fields, function, data)
 
     def _offer(self, entry: Entry, fields: tuple[Any, ...], function: Any, data: Any) -> int:

@@ -167,8 +167,9 @@ class Driver:
         """Deregister, stop the server and remove its directories. Safe to call twice."""
         if self._closed:
             return
-        self._closed = True
         self._carrier.set_deadline(None)
+        self._run(self._host.close)
+        self._closed = True
         self._server.close()
 
     # -- inside --------------------------------------------------------------------------------

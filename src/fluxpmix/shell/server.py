@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from fluxpmix.job.registration import LocalFacts, registration
 from fluxpmix.pmix import attributes
+from fluxpmix.pmix.record import Record
 from fluxpmix.pmix.server import Server
 from fluxpmix.pmix.types import Info, Infos, Proc, Range
 
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 RM_NAME = "fluxpmix"
 
 
-@dataclass(frozen=True, slots=True)
-class Site:
+class Site(Record):
     """What only this shell knows of the job: its directory, its user, its tasks' cores.
 
     `cpus` and `packages` are by rank: the cores a task is bound to ("0-3,7"; None: not bound) and
@@ -37,11 +36,11 @@ class Site:
     shell_rank: int
     tmpdir: str  # exists, is ours alone (0700); all that libpmix writes goes below it
     topology_signature: str
-    cpus: Mapping[int, str | None] = field(default_factory=dict)
-    packages: Mapping[int, int | None] = field(default_factory=dict)
-    admit: Callable[[Proc], str | None] | None = None
+    cpus: Mapping[int, str | None] = {}
+    packages: Mapping[int, int | None] = {}
+    gate: Callable[[int], str | None] | None = None  # who may connect, by descriptor: see `pmix/server.py`
     job_infos: Infos = ()  # besides the registration: what the carrier's users expect to find
-    server_directives: Mapping[str, Any] = field(default_factory=dict)
+    server_directives: Mapping[str, Any] = {}
 
 
 class JobServer:
@@ -84,7 +83,7 @@ class JobServer:
             self._library,
             self._on_upcall,
             serves=self._serves,
-            admit=self._site.admit,
+            gate=self._site.gate,
             directives=self._server_directives(),
         )
         server.register_resources([Info(attributes.RM_NAME, RM_NAME)])

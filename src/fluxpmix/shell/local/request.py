@@ -6,7 +6,6 @@ The names are those of `flux run`'s options.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from fluxpmix.job.model import Job
 from fluxpmix.pmix.record import Record
@@ -19,14 +18,17 @@ class LaunchError(Exception):
         super().__init__(message)
         self.exit_code = exit_code
 
+    def __reduce__(self) -> tuple[type, tuple[str, int]]:
+        return type(self), (str(self), self.exit_code)
+
 
 class Request(Record):
     """One job to run. Times are in seconds.
 
     `environments` has one complete environment for each application, before PMIx adds its own;
     `environment_templates` names, for each, the variables whose values hold tags like `{{taskid}}`.
-    `output` and `error` are templates of file names, None for the launcher's own; `input` is a file's
-    name or an idset of ranks, None for the launcher's own standard input to all tasks.
+    `output` and `error` are templates of file names, None for the launcher's own. `input` is a file's
+    name (a template), or the ranks that get the launcher's standard input; None: all tasks get it.
     """
 
     job: Job
@@ -35,7 +37,7 @@ class Request(Record):
     name: str = ""
     output: str | None = None
     error: str | None = None
-    input: str | None = None
+    input: str | tuple[int, ...] | None = None
     append: bool = False  # to output files, not over them
     label_io: bool = False
     unbuffered: bool = False
@@ -46,10 +48,8 @@ class Request(Record):
     kill_timeout: float = 5.0
     cpu_affinity: str = "off"
     process_group: bool = True
-    pmix: bool = True
     libpmix: str | None = None
     fanout: int = 16
     security: str = "native"  # or "munge": how libpmix is to check who connects
     verbose: int = 0
     quiet: bool = False
-    options: Mapping[str, Any] = {}

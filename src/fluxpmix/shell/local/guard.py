@@ -1,0 +1,154 @@
+"""Who may connect to a job shell's PMIx server: the job's owner, from one of the job's processes.
+
+libpmix listens on TCP and takes a client's word for its user id. The kernel knows better: whose the other
+end of a connection is, and which process holds it. Every process of a job is below its shell (orphans
+too: shells are subreapers), so a process is the job's if and only if it is found there.
+
+Runs on libpmix's thread, for each connection, before a byte of it is read (`pmix/gate.py`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from struct import pack, unpack_from
+from typing import TYPE_CHECKING
+
+from fluxpmix.shell.local.tasks import children
+
+if TYPE_CHECKING:
+    pass
+
+_SOCK_DIAG, _BY_FAMILY = 4, 20
+_ESTABLISHED = 1
+_TRIES = 3  # a process that forks while we look may hide once
+
+
+class Guard:
+    """Decides on connections. `log(message)` is told of each refusal; call it from any thread."""
+
+    def __init__(self, log: Callable[[str], None], *, by_process: bool = True) -> None:
+        self._log = log
+        self._by_process = by_process
+        self._uid = os.geteuid()
+        self._shell = os.getpid()
+        self._known: dict[int, str] = {}  # the processes that have connected: they seldom do again
+
+    def __call__(self, descriptor: int) -> str | None:
+        """Return None to let a connection in, or why it is closed."""
+        reason = self._judge(descriptor)
+        if reason is not None:
+            self._log(f"refused a connection to the PMIx server: {reason}")
+        return reason
+
+    def _judge(self, descriptor: int) -> str | None:
+        import _socket
+
+        sock = _socket.socket(fileno=os.dup(descriptor))
+        try:
+            there, here = sock.getpeername(), sock.getsockname()
+        except OSError:
+            return "its other end is gone"
+        finally:
+            sock.close()
+        owner = _owner(sock.family, there, here)
+        if owner is None:
+            return f"the kernel does not know who is at {there[0]} port {there[1]}; it is not on this machine"
+        uid, inode = owner
+        if uid != self._uid:
+            return f"it belongs to user {uid}, the job to user {self._uid}"
+        if self._by_process and not self._held_below(inode):
+            return "no process of the job holds its other end"
+        return None
+
+    def _held_below(self, inode: int) -> bool:
+        """Whether a process below this shell holds the socket; who has not connected yet is looked at first."""
+        link = f"socket:[{inode}]"
+        for _ in range(_TRIES):
+            again = []
+            waiting = [self._shell]
+            for parent in waiting:  # grows on the way
+                for pid in children(parent):
+                    waiting.append(pid)
+                    if pid in self._known:
+                        again.append(pid)
+                    elif _holds(pid, link):
+                        self._known[pid] = link
+                        return True
+            if any(_holds(pid, link) for pid in again):
+                return True
+        return False
+
+
+def _holds(pid: int, link: str) -> bool:
+    directory = f"/proc/{pid}/fd"
+    try:
+        return any(_link(f"{directory}/{name}") == link for name in os.listdir(directory))
+    except OSError:
+        return False
+
+
+def _link(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
+
+
+def _owner(family: int, local: tuple[str, int], remote: tuple[str, int]) -> tuple[int, int] | None:
+    """Return the user and the inode of the socket on this machine with these ends, None where none has."""
+    try:
+        return _ask_kernel(family, local, remote)
+    except OSError:  # no sock_diag in this kernel, or not for us
+        return _search_tables(family, local, remote)
+
+
+def _ask_kernel(family: int, local: tuple[str, int], remote: tuple[str, int]) -> tuple[int, int] | None:
+    """Ask for one socket by its ends (sock_diag(7)): the same cost however many there are."""
+    import _socket
+
+    ends = b"".join(
+        (
+            pack("!HH", local[1], remote[1]),
+            _socket.inet_pton(family, local[0]).ljust(16, b"\0"),
+            _socket.inet_pton(family, remote[0]).ljust(16, b"\0"),
+            pack("=III", 0, 0xFFFFFFFF, 0xFFFFFFFF),  # any interface, no cookie
+        )
+    )
+    body = pack("=BBBxI", family, _socket.IPPROTO_TCP, 0, 1 << _ESTABLISHED) + ends
+    request = pack("=IHHII", 16 + len(body), _BY_FAMILY, 1, 1, 0) + body
+    sock = _socket.socket(_socket.AF_NETLINK, _socket.SOCK_DGRAM, _SOCK_DIAG)
+    try:
+        sock.send(request)
+        answer = sock.recv(8192)
+    finally:
+        sock.close()
+    (kind,) = unpack_from("=H", answer, 4)
+    if kind == _BY_FAMILY:
+        uid, inode = unpack_from("=II", answer, 16 + 4 + len(ends) + 4 + 8)
+        return uid, inode
+    (error,) = unpack_from("=i", answer, 16)
+    if error == -2:  # ENOENT
+        return None
+    raise OSError(-error, os.strerror(-error))
+
+
+def _search_tables(family: int, local: tuple[str, int], remote: tuple[str, int]) -> tuple[int, int] | None:
+    import _socket
+
+    wanted = [_hex(family, local), _hex(family, remote)]
+    with open("/proc/net/tcp6" if family == _socket.AF_INET6 else "/proc/net/tcp", encoding="ascii") as table:
+        for line in table:
+            fields = line.split()
+            if fields[1:3] == wanted:
+                return int(fields[7]), int(fields[9])
+    return None
+
+
+def _hex(family: int, end: tuple[str, int]) -> str:
+    """Write one end as /proc/net/tcp does: address words in the machine's byte order, then the port."""
+    import _socket
+
+    packed = _socket.inet_pton(family, end[0])
+    words = "".join(f"{word:08X}" for (word,) in (unpack_from("=I", packed, at) for at in range(0, len(packed), 4)))
+    return f"{words}:{end[1]:04X}"

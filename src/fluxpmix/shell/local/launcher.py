@@ -1,0 +1,424 @@
+"""The launcher: starts a job's shells, decides when the job is over, and writes what the tasks print.
+
+`run` does all of it in this process, which belongs to the job meanwhile: its signals, its children.
+`flux-pmix run` calls it; a Python program that has more to do calls `fluxpmix.run` (`apart.py`). The rules of
+exit codes, time limits and signals are `flux run`'s.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+import signal
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING
+
+from fluxpmix.host.effects import Level
+from fluxpmix.job import idset
+from fluxpmix.pmix.library import load
+from fluxpmix.pmix.process import become_subreaper
+from fluxpmix.shell.local import control, input, jobdir, machine, shell, tasks
+from fluxpmix.shell.local.output import HIGH_WATER, Output, is_broken_pipe
+from fluxpmix.shell.local.reactor import Reactor, Timer
+from fluxpmix.shell.local.request import LaunchError
+
+if TYPE_CHECKING:
+    from fluxpmix.shell.local.request import Request
+
+_FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2)
+_SECOND_CTRL_C = 2.0  # seconds in which it counts as the second
+_FINISHING = 10.0  # seconds that a shell may take to stop its server
+_SLOW_START = 5.0  # seconds after which the launcher says whom it waits for
+_TIMED_OUT = 128 + signal.SIGALRM
+_INTERRUPTED = 128 + signal.SIGINT
+_BROKEN_PIPE = 128 + signal.SIGPIPE
+_SHOWN = {0: Level.WARNING, 1: Level.NOTICE, 2: Level.DEBUG}
+
+
+def run(request: Request) -> int:
+    """Run a job and return its exit code. To be called in the main thread of a process without others.
+
+    Raises `LaunchError` for what the user can mend, `LibraryError` where there is no libpmix; then nothing
+    has run.
+    """
+    _open_standard_streams()
+    library = load(request.libpmix)
+    job = request.job
+    paths = tuple(
+        tasks.find(app.argv[0], env, app.wdir) for app, env in zip(job.apps, request.environments, strict=True)
+    )
+    cores = machine.cores()
+    for node in job.nodes:
+        machine.bindings(request.cpu_affinity, job, node.id, cores)  # a bad map is said here, and once
+    how = input.plan(request.input)
+    directory = jobdir.make(job.jobid, len(job.nodes))
+    try:
+        plan = shell.Plan(request, library, directory, os.urandom(32), machine.topology_signature(), paths, cores, how)
+        become_subreaper(library)
+        launcher = Launcher(plan)
+        try:
+            return launcher.run()
+        finally:
+            launcher.close()
+    finally:
+        jobdir.remove(directory)
+
+
+def _open_standard_streams() -> None:
+    """Open what is closed of 0, 1 and 2, so that no file of ours takes the number of one."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)
+
+
+class _Shell:
+    """The launcher's view of one shell."""
+
+    def __init__(self, rank: int, pid: int) -> None:
+        self.rank = rank
+        self.pid = pid
+        self.control: control.Control
+        self.started = False
+        self.drained = False
+        self.gone = False
+
+
+class Launcher:
+    """One job, from the fork of its shells to the last of its processes."""
+
+    def __init__(self, plan: shell.Plan) -> None:
+        """Open the output files. Raises `LaunchError`."""
+        self._plan = plan
+        self._request = plan.request
+        self._job = plan.request.job
+        self._reactor = Reactor()
+        self._shells: list[_Shell] = []
+        self._codes: dict[int, int] = {}  # by rank: what its task's end means to the job's exit code
+        self._signals: dict[int, int] = {}  # by rank: what killed it
+        self._code: int | None = None  # the job's, where it is not its tasks' to say
+        self._ending = False
+        self._finishing = False
+        self._paused = False
+        self._last_interrupt = float("-inf")
+        self._exit_timer: Timer | None = None
+        self._source: input.Source | None = None
+        try:
+            self._output = Output(self._reactor, self._request, plan.directory, self._output_failed)
+        except BaseException:
+            self._reactor.close()
+            raise
+
+    def run(self) -> int:
+        """Run the job and return its exit code."""
+        signals = (signal.SIGINT, *_FORWARDED)
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+        try:
+            self._fork_shells(mask)
+            self._reactor.on_signal(signal.SIGINT, self._interrupted)
+            for signum in _FORWARDED:
+                self._reactor.on_signal(signum, partial(self._signal, signum))
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        self._output.on_room(self._make_room)
+        self._reactor.call_later(_SLOW_START, self._say_who_is_slow)
+        if self._plan.input.kind == "pump":
+            self._source = input.Source(self._reactor, len(self._shells), self._give)
+        self._reactor.run()
+        return self._result()
+
+    def close(self) -> None:
+        """Leave no process behind, and give the signals back."""
+        _kill([one.pid for one in self._shells if not one.gone])
+        while orphans := tasks.children(os.getpid()):
+            _kill(orphans)
+            for pid in orphans:
+                with suppress(ChildProcessError):
+                    os.waitpid(pid, 0)
+        self._output.discard()
+        self._reactor.close()
+
+    # -- starting ----------------------------------------------------------------------------------
+
+    def _fork_shells(self, mask: Iterable[int]) -> None:
+        size = len(self._job.nodes)
+        listeners: list[_socket.socket | None] = [None] * size
+        if size > 1:
+            from fluxpmix.shell.local.links import listen
+
+            listeners = [listen(self._plan.directory, rank) for rank in range(size)]
+        try:
+            for rank in range(size):
+                ours, theirs = _socket.socketpair()
+                pid = os.fork()
+                if pid == 0:
+                    self._become_shell(rank, theirs, listeners[rank], mask)
+                theirs.close()
+                one = _Shell(rank, pid)
+                one.control = control.Control(
+                    self._reactor, ours, partial(self._message, one), partial(self._shell_gone, one)
+                )
+                self._shells.append(one)
+        except OSError as error:
+            raise LaunchError(f"cannot start {size} job shell(s): {error.strerror}; ask for fewer nodes") from None
+        finally:
+            for listener in listeners:
+                if listener is not None:
+                    listener.close()
+
+    def _become_shell(
+        self, rank: int, sock: _socket.socket, listener: _socket.socket | None, mask: Iterable[int]
+    ) -> None:
+        """In the child: forget what is the launcher's."""
+        try:
+            os.setsid()
+            for signum in (signal.SIGINT, *_FORWARDED):
+                signal.signal(signum, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            keep = {0, 1, 2, sock.fileno(), listener.fileno() if listener else -1}
+            for name in os.listdir("/proc/self/fd"):
+                if int(name) not in keep:
+                    with suppress(OSError):
+                        os.close(int(name))
+            shell.main(self._plan, rank, sock, listener)
+        finally:
+            os._exit(1)
+
+    def _say_who_is_slow(self) -> None:
+        late = [one.rank for one in self._shells if not one.started and not one.gone]
+        if late and not self._ending:
+            self._say(f"waiting for shell(s) {idset.encode(late)} of {len(self._shells)} to start their tasks")
+            self._reactor.call_later(4 * _SLOW_START, self._say_who_is_slow)
+
+    # -- what shells say ---------------------------------------------------------------------------
+
+    def _message(self, one: _Shell, kind: int, *values: object) -> None:
+        if kind == control.OUTPUT:
+            self._output.write(*values)  # type: ignore[arg-type]
+            self._make_room()
+        elif kind == control.EXITED:
+            self._task_exited(*values)  # type: ignore[arg-type]
+        elif kind == control.TOOK and self._source is not None:
+            self._source.took(one.rank, *values)  # type: ignore[arg-type]
+        elif kind == control.STARTED:
+            self._shell_started(one, *values)  # type: ignore[arg-type]
+        elif kind == control.DRAINED:
+            one.drained = True
+            self._check_finished()
+        elif kind == control.RAISE:
+            message, code = values
+            self._raise(str(message), int(code))  # type: ignore[call-overload]
+        elif kind == control.LOG:
+            level, message = values
+            self._log(int(level), f"shell {one.rank}: {message}")  # type: ignore[call-overload]
+        elif kind == control.FAILED:
+            message, code = values
+            one.drained = not one.started
+            self._raise(str(message), int(code))  # type: ignore[call-overload]
+            self._check_finished()
+
+    def _shell_started(self, one: _Shell, pids: Sequence[tuple[int, int]]) -> None:
+        one.started = True
+        for rank, pid in pids:
+            self._log(Level.DEBUG, f"task {rank} is process {pid} on {self._job.nodes[one.rank].hostname}")
+        if all(each.started for each in self._shells):
+            self._all_started()
+
+    def _all_started(self) -> None:
+        job, limit = self._job, self._request.time_limit
+        self._log(Level.NOTICE, f"job {job.jobid}: {job.size} task(s) on {len(job.nodes)} node(s) are running")
+        if limit is not None:
+            self._reactor.call_later(limit, self._time_is_up)
+            if self._request.signal is not None:
+                signum, before = self._request.signal
+                self._reactor.call_later(max(limit - before, 0.0), partial(self._signal, signum))
+
+    def _task_exited(self, rank: int, wait_status: int) -> None:
+        code = tasks.exit_code(wait_status)
+        self._codes[rank] = code
+        if os.WIFSIGNALED(wait_status):
+            self._signals[rank] = os.WTERMSIG(wait_status)
+        self._log(Level.DEBUG, f"task {rank} {self._how(rank)}")
+        if self._ending:
+            return
+        if code and self._request.exit_on_error:
+            self._raise(f"task {rank} {self._how(rank)}, and -o exit-on-error ends the job", code)
+        elif self._exit_timer is None and len(self._codes) < self._job.size and self._request.exit_timeout is not None:
+            self._exit_timer = self._reactor.call_later(self._request.exit_timeout, partial(self._outlived, rank))
+
+    def _outlived(self, rank: int) -> None:
+        if self._ending or len(self._codes) == self._job.size:
+            return
+        left = [each for each in range(self._job.size) if each not in self._codes]
+        self._raise(
+            f"task {rank} {self._how(rank)} {self._request.exit_timeout:g} s ago, but {_tasks(left)} still "
+            f"{'runs' if len(left) == 1 else 'run'}; -o exit-timeout=none would wait",
+            self._codes[rank] or 1,
+        )
+
+    def _shell_gone(self, one: _Shell, reason: str) -> None:
+        one.gone = True
+        if not self._finishing:
+            self._shell_lost(one)
+        if all(each.gone for each in self._shells):
+            self._check_written()
+
+    def _shell_lost(self, one: _Shell) -> None:
+        _kill([one.pid])
+        how = "gone"
+        with suppress(ChildProcessError):
+            _, status = os.waitpid(one.pid, 0)
+            if os.WIFSIGNALED(status):
+                how = f"killed by {_signal_name(os.WTERMSIG(status))}"
+        one.drained = True
+        shells = {each.pid for each in self._shells}
+        _kill([pid for pid in tasks.children(os.getpid()) if pid not in shells])
+        for each in self._shells:
+            if not each.gone:
+                each.control.send(control.LOST, one.rank, f"it was {how}" if how != "gone" else "it is gone")
+        host = self._job.nodes[one.rank].hostname
+        self._raise(f"lost job shell {one.rank} on {host}: {how}; the job cannot go on without its tasks", 1)
+        self._check_finished()
+
+    # -- ends --------------------------------------------------------------------------------------
+
+    def _raise(self, message: str, code: int, signum: int = signal.SIGTERM) -> None:
+        """End the job with a message and an exit code; the first one says both."""
+        if self._ending:
+            self._log(Level.DEBUG, message)
+            return
+        self._code = code
+        self._say(f"error: {message}")
+        self._terminate(signum)
+
+    def _terminate(self, signum: int) -> None:
+        """Signal all tasks, and see to it that they end."""
+        self._ending = True
+        if self._source is not None:
+            self._source.close()
+        self._signal(signum)
+        self._reactor.call_later(self._request.kill_timeout, self._kill_tasks)
+
+    def _kill_tasks(self) -> None:
+        if not self._finishing:
+            self._ending = True
+            self._signal(signal.SIGKILL)
+            self._reactor.call_later(self._request.kill_timeout, self._kill_shells)
+
+    def _kill_shells(self) -> None:
+        stuck = [one for one in self._shells if not one.gone]
+        if stuck:
+            self._log(Level.WARNING, f"shell(s) {idset.encode(one.rank for one in stuck)} did not end; killing them")
+            self._finishing = True
+            _kill([one.pid for one in stuck])
+
+    def _time_is_up(self) -> None:
+        limit = self._request.time_limit
+        self._raise(f"the job ran into its time limit of {limit:g} s; -t sets it", _TIMED_OUT, signal.SIGALRM)
+
+    def _interrupted(self) -> None:
+        now = self._reactor.now()
+        again, self._last_interrupt = now - self._last_interrupt < _SECOND_CTRL_C, now
+        if again:
+            self._ending = True
+            self._code = None if self._codes or any(one.started for one in self._shells) else _INTERRUPTED
+            self._kill_tasks()
+            if all(one.gone for one in self._shells):
+                self._reactor.stop()  # only output waits to be written
+        elif not any(one.started for one in self._shells):
+            self._code = _INTERRUPTED
+            self._terminate(signal.SIGTERM)
+        else:
+            if not self._request.quiet:
+                self._say(f"interrupt; one more ctrl-C within {_SECOND_CTRL_C:g} s kills the tasks")
+            self._signal(signal.SIGINT)
+
+    def _signal(self, signum: int) -> None:
+        for one in self._shells:
+            if not one.gone:
+                one.control.send(control.SIGNAL, int(signum), None)
+
+    def _check_finished(self) -> None:
+        if not self._finishing and all(one.drained for one in self._shells):
+            self._finishing = True
+            if self._exit_timer is not None:
+                self._exit_timer.cancel()
+            if self._source is not None:
+                self._source.close()
+            for one in self._shells:
+                if not one.gone:
+                    one.control.send(control.FINISH)
+            self._reactor.call_later(_FINISHING, self._kill_shells)
+            self._check_written()
+
+    def _check_written(self) -> None:
+        if self._finishing and all(one.gone for one in self._shells) and not self._output.queued:
+            self._reactor.stop()
+
+    def _result(self) -> int:
+        code = self._code
+        if code is None:
+            code = max(self._codes.values(), default=1)
+            if code and not self._request.quiet and code != _BROKEN_PIPE:
+                worst = [rank for rank, each in self._codes.items() if each == code]
+                self._say(f"{_tasks(worst)} {self._how(worst[0])}" if worst else "the job ended before its tasks")
+        self._output.finish()
+        return code
+
+    # -- input and output --------------------------------------------------------------------------
+
+    def _give(self, data: bytes) -> None:
+        for one in self._shells:
+            if not one.gone:
+                one.control.send(control.INPUT, data)
+
+    def _make_room(self) -> None:
+        """Listen to the shells or not, by how much waits to be written."""
+        crowded = self._output.queued > HIGH_WATER
+        if crowded != self._paused:
+            self._paused = crowded
+            for one in self._shells:
+                if not one.gone:
+                    one.control.stream.pause(crowded)
+        self._check_written()
+
+    def _output_failed(self, name: str, error: OSError) -> None:
+        if is_broken_pipe(error):
+            if not self._ending:
+                self._code = _BROKEN_PIPE
+                self._terminate(signal.SIGPIPE)
+        else:
+            self._raise(f"cannot write to {name}: {error.strerror}; the rest of the output is lost", 1)
+
+    def _log(self, level: int, message: str) -> None:
+        if level <= _SHOWN.get(self._request.verbose, Level.TRACE):
+            what = {Level.ERROR: "error: ", Level.WARNING: "warning: "}.get(Level(level), "")
+            self._say(what + message)
+
+    def _say(self, message: str) -> None:
+        self._output.say(f"flux-pmix: {' '.join(message.splitlines())}")
+
+    def _how(self, rank: int) -> str:
+        signum = self._signals.get(rank)
+        return (
+            f"exited with exit code {self._codes[rank]}" if signum is None else f"was killed by {_signal_name(signum)}"
+        )
+
+
+def _tasks(ranks: Iterable[int]) -> str:
+    text = idset.encode(ranks)
+    return f"task {text}" if text.isdigit() else f"tasks {text}"
+
+
+def _signal_name(signum: int) -> str:
+    try:
+        return f"{signal.Signals(signum).name} ({signal.strsignal(signum)})"
+    except ValueError:
+        return f"signal {signum}"
+
+
+def _kill(pids: Iterable[int]) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,473 @@
+"""A job shell: the process that carries one (emulated) node's part of a job.
+
+Forked by the launcher, which it talks to by `control.py`; to its peers by `links.py`. It hosts the node's
+PMIx server (`Driver`), starts the tasks, passes their output on, and leaves no process behind. When the
+launcher is gone it ends the tasks, removes the job's directory and goes too.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, NoReturn
+
+from fluxpmix.host.effects import Buffer, Frame, Level
+from fluxpmix.job import idset, template
+from fluxpmix.pmix.process import become_subreaper
+from fluxpmix.pmix.record import Record
+from fluxpmix.pmix.status import PmixError
+from fluxpmix.shell.base import Driver
+from fluxpmix.shell.local import control, input, jobdir, machine, tasks
+from fluxpmix.shell.local.guard import Guard
+from fluxpmix.shell.local.reactor import READ, Reactor, Timer
+from fluxpmix.shell.local.request import LaunchError
+from fluxpmix.shell.server import Site
+
+if TYPE_CHECKING:
+    import _socket
+
+    from fluxpmix.pmix.library import Library
+    from fluxpmix.shell.local.links import Links
+    from fluxpmix.shell.local.request import Request
+
+_READ_SIZE = 1 << 16
+_LONGEST_LINE = 1 << 20  # bytes; a longer one goes in pieces
+_HIGH_WATER = 4 << 20  # bytes on their way to the launcher before the tasks must wait
+_LAST_WORDS = 1.0  # seconds that a dead task's pipes are listened to: its children may hold them open
+_REAPING = 5.0  # seconds for what was killed to be gone
+
+
+class Plan(Record):
+    """What the launcher has found out for all shells."""
+
+    request: Request
+    library: Library
+    directory: str
+    key: bytes
+    signature: str
+    paths: tuple[str, ...]  # of each application's program
+    cores: tuple[machine.Core, ...]
+    input: input.Plan
+
+
+def main(plan: Plan, rank: int, sock: _socket.socket, listener: _socket.socket | None) -> NoReturn:
+    """Be shell `rank` of a job, and end the process."""
+    code = 1
+    try:
+        shell = JobShell(plan, rank, sock, listener)
+        code = shell.run()
+    finally:
+        os._exit(code)
+
+
+class JobShell:
+    """The shell; a `Carrier` to its driver."""
+
+    def __init__(self, plan: Plan, rank: int, sock: _socket.socket, listener: _socket.socket | None) -> None:
+        request = plan.request
+        job = request.job
+        self.rank = rank
+        self.size = len(job.nodes)
+        self._plan = plan
+        self._request = request
+        self._job = job
+        self._reactor = Reactor()
+        self._control = control.Control(self._reactor, sock, self._message, self._launcher_lost)
+        self._directory = jobdir.of_shell(plan.directory, rank)
+        self._bindings = machine.bindings(request.cpu_affinity, job, rank, plan.cores)
+        self._inputs = input.Inputs(self._reactor, self._took, partial(self.log, Level.WARNING))
+        self._tasks: dict[int, _Task] = {}  # by rank
+        self._by_pid: dict[int, _Task] = {}
+        self._timer: Timer | None = None
+        self._orphaned = False
+        self._listener = listener
+        self._links: Links | None = None
+        self._driver: Driver | None = None
+
+    def run(self) -> int:
+        """Do the whole job and return this process's exit code."""
+        try:
+            self._open()
+        except LaunchError as error:
+            self._fail(str(error), error.exit_code)
+        except (PmixError, OSError, ValueError) as error:
+            self._fail(f"the PMIx server on {self._host_name} cannot start: {error}", 1)
+        self._reactor.run()
+        return self._end()
+
+    # -- Carrier -----------------------------------------------------------------------------------
+
+    def send(self, shell: int, frame: Frame) -> None:
+        """Send a frame to a peer shell."""
+        if self._links is not None:
+            self._links.send(shell, frame)
+
+    def post(self, call: Callable[[], None]) -> None:
+        """Run `call` in the loop; from any thread."""
+        self._reactor.post(call)
+
+    def now(self) -> float:
+        """Monotonic time in seconds."""
+        return self._reactor.now()
+
+    def set_deadline(self, when: float | None) -> None:
+        """Wake the driver then."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if when is not None and self._driver is not None:
+            self._timer = self._reactor.call_at(when, self._driver.tick)
+
+    def raise_job(self, message: str, exit_code: int) -> None:
+        """Have the launcher end the job."""
+        self._control.send(control.RAISE, message, exit_code)
+
+    def signal_tasks(self, signum: int, ranks: Sequence[int] | None) -> None:
+        """Send a signal to tasks of this shell: to their process groups, where they have their own."""
+        for rank in self._tasks if ranks is None else ranks:
+            task = self._tasks.get(rank)
+            if task is None or task.exited:
+                continue
+            kill = os.killpg if self._request.process_group else os.kill
+            with suppress(ProcessLookupError):
+                kill(task.pid, signum)
+                if signum in (signal.SIGTERM, signal.SIGKILL):
+                    kill(task.pid, signal.SIGCONT)
+
+    def log(self, level: Level, message: str) -> None:
+        """Have the launcher say it."""
+        self._control.send(control.LOG, int(level), message)
+
+    # -- starting ----------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        plan, request = self._plan, self._request
+        become_subreaper(plan.library)
+        self._reactor.on_signal(signal.SIGCHLD, self._reap)
+        if self._listener is not None:
+            from fluxpmix.shell.local.links import Links
+
+            self._links = Links(
+                self._reactor,
+                self.rank,
+                self.size,
+                plan.directory,
+                plan.key,
+                self._listener,
+                self._receive,
+                # The launcher says who is lost: a connection also ends when a peer is merely done first.
+                lambda shell, reason: None,
+                self.log,
+            )
+        munge = request.security == "munge"
+        if munge:
+            os.environ["PMIX_MCA_psec"] = "munge"  # noqa: SIM112 (libpmix's own name)
+        site = Site(
+            shell_rank=self.rank,
+            tmpdir=self._directory,
+            topology_signature=plan.signature,
+            cpus={rank: idset.encode(cpus) for rank, cpus in self._bindings.items()},
+            packages={rank: machine.package_of(cpus) for rank, cpus in self._bindings.items()},
+            gate=Guard(self._refused, by_process=not munge),
+        )
+        driver = self._driver = Driver(self._job, self, site, plan.library, fanout=request.fanout)
+        driver.open()
+        driver.start(self._start_tasks)
+
+    def _refused(self, message: str) -> None:
+        self._reactor.post(partial(self.log, Level.WARNING, message))
+
+    def _start_tasks(self) -> None:
+        try:
+            for local_rank, rank in enumerate(self._job.ranks(self.rank)):
+                self._start_task(rank, local_rank)
+        except LaunchError as error:
+            self._fail(str(error), error.exit_code)
+        except (PmixError, OSError, template.TemplateError) as error:
+            self._fail(f"the tasks on {self._host_name} cannot start: {error}", 1)
+        else:
+            self._control.send(control.STARTED, [(task.rank, task.pid) for task in self._tasks.values()])
+            self._inputs.start()
+        null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        os.dup2(null, 0)  # whoever feeds our standard input shall see when nobody reads it
+        os.close(null)
+        self._check_drained()
+
+    def _start_task(self, rank: int, local_rank: int) -> None:
+        app = self._job.app_of(rank)
+        assert self._driver is not None
+        env = self._environment(app.index, rank, local_rank)
+        argv = [template.fill_known(word, self._values(rank, local_rank)) for word in app.argv]
+        out, err = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
+        stdin = self._open_input(rank, local_rank)
+        try:
+            os.chdir(app.wdir)
+            pid = tasks.start(
+                self._plan.paths[app.index],
+                argv,
+                env,
+                (stdin, out[1], err[1]),
+                None if self._request.cpu_affinity == "off" else self._bindings[rank],
+                group=self._request.process_group,
+            )
+        finally:
+            for fd in (stdin, out[1], err[1]):
+                os.close(fd)
+        task = _Task(self, rank, pid, out[0], err[0])
+        self._tasks[rank] = self._by_pid[pid] = task
+        self._driver.task_started(rank, pid)
+
+    def _environment(self, app: int, rank: int, local_rank: int) -> dict[str, str]:
+        request, job = self._request, self._job
+        assert self._driver is not None
+        env = dict(request.environments[app])
+        templates = request.environment_templates[app] if request.environment_templates else ()
+        for name in templates:
+            env[name] = template.fill_known(env[name], self._values(rank, local_rank))
+        env |= {
+            "FLUX_TASK_RANK": str(rank),
+            "FLUX_TASK_LOCAL_ID": str(local_rank),
+            "FLUX_JOB_SIZE": str(job.size),
+            "FLUX_JOB_NNODES": str(len(job.nodes)),
+            "FLUX_JOB_TMPDIR": self._directory,
+        }
+        if len(job.nodes) > 1:
+            # Open MPI takes emulated nodes for machines: this is where they meet, and 4.1 would give the
+            # shared memory of the same local rank on two of them one name.
+            env.setdefault("OMPI_MCA_btl_tcp_if_include", "lo")
+            env.setdefault("OMPI_MCA_btl_vader_backing_directory", self._directory)
+        env |= self._driver.task_environment(rank)
+        return env
+
+    def _values(self, rank: int, local_rank: int) -> Mapping[str, str]:
+        job = self._job
+        return {
+            **template.job_values(job, self._request.name),
+            **template.node_values(job, self.rank, self._directory),
+            **template.task_values(rank, local_rank),
+        }
+
+    def _open_input(self, rank: int, local_rank: int) -> int:
+        how = self._plan.input
+        if how.kind == "file":
+            path = template.parse(how.path).fill(self._values(rank, local_rank))
+            try:
+                return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            except OSError as error:
+                raise LaunchError(
+                    f"--input {path!r}: {error.strerror}; name a file that task {rank} can read"
+                ) from None
+        if how.kind == "none" or not how.wants(rank):
+            return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        return input.reopen(how.offset) if how.kind == "reopen" else self._inputs.add(rank)
+
+    def _fail(self, message: str, exit_code: int) -> None:
+        self._control.send(control.FAILED, message, exit_code)
+
+    @property
+    def _host_name(self) -> str:
+        return self._job.nodes[self.rank].hostname
+
+    # -- while it runs -----------------------------------------------------------------------------
+
+    def _message(self, kind: int, *values: object) -> None:
+        """Take what the launcher says."""
+        if kind == control.INPUT:
+            self._inputs.give(*values)  # type: ignore[arg-type]
+        elif kind == control.SIGNAL:
+            self.signal_tasks(*values)  # type: ignore[arg-type]
+        elif kind == control.LOST and self._driver is not None:
+            self._driver.shell_lost(*values)  # type: ignore[arg-type]
+        elif kind == control.FINISH:
+            self._reactor.stop()
+
+    def _launcher_lost(self, _reason: str) -> None:
+        self._orphaned = True
+        self._reactor.stop()
+
+    def _receive(self, shell: int, frame: Buffer) -> None:
+        if self._driver is not None:
+            self._driver.receive(shell, frame)
+
+    def _took(self, total: int | None) -> None:
+        self._control.send(control.TOOK, total)
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            task = self._by_pid.pop(pid, None)
+            if task is not None:
+                task.exited = True
+                self._inputs.forget(task.rank)
+                if self._driver is not None:
+                    self._driver.task_exited(task.rank, status)
+                self._control.send(control.EXITED, task.rank, status)
+                if not task.drained:
+                    self._reactor.call_later(_LAST_WORDS, task.hang_up)
+                self._check_drained()
+
+    def output(self, rank: int, stream: int, data: bytes) -> None:
+        """Pass on what a task printed."""
+        self._control.send(control.OUTPUT, rank, stream, data)
+        if self._control.stream.queued > _HIGH_WATER:
+            self._control.stream.on_drained = self._resume
+            for task in self._tasks.values():
+                task.pause(True)
+
+    def _resume(self) -> None:
+        self._control.stream.on_drained = None
+        for task in self._tasks.values():
+            task.pause(False)
+
+    def drained(self) -> None:
+        """A task's pipes are closed."""
+        self._check_drained()
+
+    def _check_drained(self) -> None:
+        if all(task.exited and task.drained for task in self._tasks.values()):
+            self._control.send(control.DRAINED)
+
+    @property
+    def reactor(self) -> Reactor:
+        """The loop."""
+        return self._reactor
+
+    @property
+    def unbuffered(self) -> bool:
+        """Whether output goes on at once, and not by line."""
+        return self._request.unbuffered
+
+    # -- the end -----------------------------------------------------------------------------------
+
+    def _end(self) -> int:
+        _kill_all()
+        if self._driver is not None:
+            with suppress(PmixError, OSError):
+                self._driver.close()
+        if self._links is not None:
+            self._links.close()
+        if self._orphaned:
+            jobdir.remove(self._plan.directory)
+        return int(self._orphaned)
+
+
+def _kill_all() -> None:
+    """Kill every process below this one, those too that left their group, and wait until they are gone."""
+    import select
+    from time import monotonic
+
+    deadline = monotonic() + _REAPING
+    while found := tasks.descendants():
+        for pid in found:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        if monotonic() > deadline:
+            return
+        select.select((), (), (), 0.001)
+
+
+class _Task:
+    """A task and its two output pipes."""
+
+    def __init__(self, shell: JobShell, rank: int, pid: int, out: int, err: int) -> None:
+        self.rank = rank
+        self.pid = pid
+        self.exited = False
+        self._shell = shell
+        self._pipes = [_Pipe(self, shell, 1, out), _Pipe(self, shell, 2, err)]
+
+    @property
+    def drained(self) -> bool:
+        """Whether both pipes are closed."""
+        return not any(pipe.open for pipe in self._pipes)
+
+    def pause(self, paused: bool) -> None:
+        """Stop or go on reading."""
+        for pipe in self._pipes:
+            pipe.pause(paused)
+
+    def hang_up(self) -> None:
+        """The task is dead: read what is there and no more, whoever holds the other end."""
+        for pipe in self._pipes:
+            pipe.hang_up()
+
+
+class _Pipe:
+    """One output stream of a task, cut into whole lines."""
+
+    def __init__(self, task: _Task, shell: JobShell, stream: int, fd: int) -> None:
+        self._task = task
+        self._shell = shell
+        self._stream = stream
+        self._fd = fd
+        self._rest = b""
+        self._paused = False
+        os.set_blocking(fd, False)
+        shell.reactor.watch(fd, READ, self._ready)
+
+    @property
+    def open(self) -> bool:
+        return self._fd >= 0
+
+    def pause(self, paused: bool) -> None:
+        if self._fd >= 0 and paused != self._paused:
+            self._paused = paused
+            if paused:
+                self._shell.reactor.forget(self._fd)
+            else:
+                self._shell.reactor.watch(self._fd, READ, self._ready)
+
+    def hang_up(self) -> None:
+        while self._fd >= 0 and self._read():
+            pass
+        self._close()
+
+    def _ready(self, _events: int) -> None:
+        self._read()
+
+    def _read(self) -> bool:
+        """Read once; whether there may be more."""
+        try:
+            data = os.read(self._fd, _READ_SIZE)
+        except BlockingIOError:
+            return False
+        if not data:
+            self._close()
+            return False
+        if self._shell.unbuffered:
+            self._shell.output(self._task.rank, self._stream, data)
+            return True
+        end = data.rfind(b"\n") + 1
+        if end:
+            self._shell.output(self._task.rank, self._stream, self._rest + data[:end])
+            self._rest = data[end:]
+        else:
+            self._rest += data
+            if len(self._rest) > _LONGEST_LINE:
+                self._flush()
+        return True
+
+    def _flush(self) -> None:
+        rest, self._rest = self._rest, b""
+        if rest:
+            self._shell.output(self._task.rank, self._stream, rest)
+
+    def _close(self) -> None:
+        if self._fd >= 0:
+            self._flush()
+            if not self._paused:
+                self._shell.reactor.forget(self._fd)
+            os.close(self._fd)
+            self._fd = -1
+            self._shell.drained()
