@@ -29,18 +29,30 @@ def main(arguments: Sequence[str]) -> int:
     if not options.apps:
         print(help_text() if options.get("help") else setopt.help_text())
         return 0
+    wanted = _request(options)
+    if options.get("dry-run"):
+        from fluxpmix.cli.dryrun import show
+
+        show(wanted)
+        return 0
+    return _launch(wanted)
+
+
+def request(arguments: Sequence[str]) -> Request:
+    """Return what a command line asks of the launcher. Raises CommandError."""
+    options = read(arguments)
+    if not options.apps or options.get("dry-run"):
+        raise UsageError("this only shows something; leave --help and --dry-run out to run a job")
+    return _request(options)
+
+
+def _request(options: RunOptions) -> Request:
     settings = setopt.assign(options.get("setopt", ()))
     if os.environ.get("FLUX_URI") and not options.get("local"):
         from fluxpmix.cli.inside_flux import refusal
 
         raise refusal(options)
-    request = build(options, settings, machine(), os.environ)
-    if options.get("dry-run"):
-        from fluxpmix.cli.dryrun import show
-
-        show(request)
-        return 0
-    return _launch(request)
+    return build(options, settings, machine(), os.environ)
 
 
 def _launch(request: Request) -> int:

@@ -1,8 +1,9 @@
 """Event handlers and notifications, as server and client both have them.
 
-`Server` and `Client` inherit `Events`. A handler runs on libpmix's progress thread: it must not
-block. Its completion function is called for it, in every case, or libpmix would hold the event's
-chain for ever. Standard 4.2, chapter 9 ("Event Notification").
+`Server` and `Client` inherit `Events`. A handler runs on libpmix's progress thread (for an event that
+its own process raises, on the thread that does): it must not block. Its completion function is
+called for it, in every case, or libpmix would hold the event's chain for ever. Standard 4.2,
+chapter 9 ("Event Notification").
 """
 
 from __future__ import annotations

@@ -362,7 +362,7 @@ class Launcher:
             code = max(self._codes.values(), default=1)
             if code and not self._request.quiet and code != _BROKEN_PIPE:
                 worst = [rank for rank, each in self._codes.items() if each == code]
-                self._say(f"{_tasks(worst)} {self._how(worst[0])}" if worst else "the job ended before its tasks")
+                self._say(f"{_tasks(worst)} {self._how(*worst)}" if worst else "the job ended before its tasks")
         self._output.finish()
         return code
 
@@ -399,11 +399,12 @@ class Launcher:
     def _say(self, message: str) -> None:
         self._output.say(f"flux-pmix: {' '.join(message.splitlines())}")
 
-    def _how(self, rank: int) -> str:
+    def _how(self, rank: int, *more: int) -> str:
+        """Say how a task ended, and others that ended in the same way."""
         signum = self._signals.get(rank)
-        return (
-            f"exited with exit code {self._codes[rank]}" if signum is None else f"was killed by {_signal_name(signum)}"
-        )
+        if signum is None:
+            return f"exited with exit code {self._codes[rank]}"
+        return f"{'were' if more else 'was'} killed by {_signal_name(signum)}"
 
 
 def _tasks(ranks: Iterable[int]) -> str:

@@ -1,0 +1,123 @@
+"""The launcher for a program that has more to do: in a process of its own, the program's are left alone.
+
+A launcher takes its process's signals and children for itself, so `fluxpmix.run` gives it a forked one. Where
+other threads run a fork is not safe (they may hold locks that nobody would release): then a fresh
+interpreter is started, which takes some tens of milliseconds more.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from fluxpmix.shell.local.request import LaunchError, Request
+
+_START = "import sys; sys.path.insert(0, sys.argv[1]); from fluxpmix.shell.local import apart; apart.main()"
+
+
+def run(request: Request) -> int:
+    """Run a job and return its exit code. May be called in any thread.
+
+    Raises what `launcher.run` raises, `KeyboardInterrupt` after Ctrl-C when the job has ended, and
+    `LaunchError` where the launcher is killed.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    alone = len(os.listdir("/proc/self/task")) == 1
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    # On a terminal Ctrl-C reaches the launcher by itself; elsewhere it must be passed on, once.
+    grouped = os.isatty(0)
+    pid = (_fork if alone else _spawn)(request, writer, grouped)
+    os.close(writer)
+    told, interrupted = b"", False
+    with os.fdopen(reader, "rb", buffering=0) as pipe:
+        while True:
+            try:
+                part = pipe.read(65536)
+                if not part:
+                    break
+                told += part
+            except KeyboardInterrupt:
+                interrupted = True
+                if not grouped:
+                    os.kill(pid, signal.SIGINT)
+    _, status = _uninterrupted(lambda: os.waitpid(pid, 0))
+    if interrupted:
+        raise KeyboardInterrupt
+    if not told:
+        raise LaunchError(f"the launcher was lost (wait status {status}); its shells have ended the job")
+    result = pickle.loads(told)
+    if isinstance(result, Exception):
+        raise result
+    return int(result)
+
+
+def _fork(request: Request, writer: int, grouped: bool) -> int:
+    pid = os.fork()
+    if pid == 0:
+        if not grouped:
+            os.setpgid(0, 0)
+        _launch(request, writer)
+    return pid
+
+
+def _spawn(request: Request, writer: int, grouped: bool) -> int:
+    import fluxpmix
+
+    where = os.path.dirname(os.path.dirname(os.path.abspath(fluxpmix.__file__)))
+    reader, pickled = os.pipe2(os.O_CLOEXEC)
+    try:
+        argv = [sys.executable, "-c", _START, where, str(reader), str(writer)]
+        actions = [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in (reader, writer)]  # inherited so
+        group: dict[str, Any] = {} if grouped else {"setpgroup": 0}
+        pid = os.posix_spawn(sys.executable, argv, os.environ, file_actions=actions, **group)
+    except BaseException:
+        os.close(pickled)
+        raise
+    finally:
+        os.close(reader)
+    with os.fdopen(pickled, "wb") as pipe:
+        pickle.dump(request, pipe)
+    return pid
+
+
+def main() -> NoReturn:
+    """In the fresh interpreter: read the request, run it, and tell the result."""
+    reader, writer = map(int, sys.argv[2:4])
+    os.set_inheritable(writer, False)
+    with os.fdopen(reader, "rb") as pipe:
+        request = pickle.load(pipe)
+    _launch(request, writer)
+
+
+def _launch(request: Request, writer: int) -> NoReturn:
+    try:
+        result: Any
+        try:
+            from fluxpmix.shell.local import launcher
+
+            signal.set_wakeup_fd(-1)
+            result = launcher.run(request)
+        except Exception as error:
+            result = error
+        _write_all(writer, pickle.dumps(result))
+    finally:
+        os._exit(0)
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(fd, data) :]
+
+
+def _uninterrupted(call: Callable[[], Any]) -> Any:
+    while True:
+        try:
+            return call()
+        except KeyboardInterrupt:
+            continue
