@@ -71,7 +71,6 @@ def _range(low: int, high: int) -> str:
 def _id(text: str, whole: str) -> int:
     if not text.isascii() or not text.isdigit() or (len(text) > 1 and text[0] == "0"):
         raise ValueError(f"idset {whole!r}: {text!r} is no id; write it like 0-3,7")
-    value = int(text)
-    if value > LARGEST:
+    if len(text) > len(str(LARGEST)) or int(text) > LARGEST:
         raise ValueError(f"idset {whole!r}: {text} is larger than {LARGEST}")
-    return value
+    return int(text)

@@ -192,6 +192,7 @@ TABLE: tuple[Line, ...] = (
     Line(a.REINCARNATION, _P, _REQ, lambda j, f: 0),
     Line(a.SPAWNED, _P, _REQ, lambda j, f: j.spawned),
     # -- this node's processes
+    Line(a.RANK, _L, _OPT, lambda j, f, rank: rank, note="again: libpmix takes the first for the array's owner"),
     Line(a.LOCALITY_STRING, _L, _COND, lambda j, f, rank: f.localities.get(rank), note="of bound tasks"),
     Line(a.CPUSET, _L, _OPT, lambda j, f, rank: f.cpusets.get(rank), note="of bound tasks"),
     Line(a.PROCDIR, _L, _REQ, lambda j, f, rank: f.procdirs.get(rank)),

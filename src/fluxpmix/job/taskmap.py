@@ -207,7 +207,7 @@ class TaskMap:
         blocks: list[list[int]] = []
         for part in body.replace("),(", ")|(").split("|"):
             numbers = part[1:-1].split(",") if part.startswith("(") and part.endswith(")") else []
-            if len(numbers) != 3 or not all(each.isascii() and each.isdigit() for each in numbers):
+            if len(numbers) != 3 or not all(map(_number, numbers)):
                 raise ValueError(f"task map {text!r}: {part!r} is no (nodeid,nnodes,ppn)")
             blocks.append([*map(int, numbers), 1])
         return _named(text, lambda: cls(blocks))
@@ -235,6 +235,10 @@ def _named(text: str, make: Callable[[], _T]) -> _T:
         if repr(text) in str(error):
             raise
         raise ValueError(f"task map {text!r}: {error}") from None
+
+
+def _number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 10
 
 
 def _is_raw(text: str) -> bool:
