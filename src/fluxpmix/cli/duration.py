@@ -18,7 +18,7 @@ def seconds(text: str) -> float:
         if text.endswith(suffix):
             number, unit = text[: -len(suffix)], factor
             break
-    return _number(number) * unit
+    return _number(number, unit)
 
 
 def time_limit(text: str) -> float | None:
@@ -27,7 +27,7 @@ def time_limit(text: str) -> float | None:
     Raises ValueError that says what is expected.
     """
     try:
-        value = _number(text) * 60
+        value = _number(text, 60)
     except ValueError:
         value = seconds(text)
     if value == float("inf"):
@@ -41,12 +41,13 @@ def timeout(text: str) -> float | None:
     return None if value == float("inf") else value
 
 
-def _number(text: str) -> float:
+def _number(text: str, unit: float) -> float:
+    """Return how many seconds a number of units is."""
     # float() also takes nan, inf, 1_000 and spaces; the standard's grammar has none of them.
     if not text or not set(text) <= set("0123456789.eE+-") or not (text[0].isdigit() or text[0] == "."):
         raise ValueError(_FORM)
     try:
-        value = float(text)
+        value = float(text) * unit
     except ValueError:
         raise ValueError(_FORM) from None
     if value == float("inf"):

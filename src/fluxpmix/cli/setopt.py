@@ -124,7 +124,7 @@ def help_text() -> str:
 
 def value(text: str) -> Any:
     """Return a setting's value: JSON where the text is JSON, else the text."""
-    if text.isascii() and text.isdigit() and (text == "0" or text[0] != "0"):
+    if text.isascii() and text.isdigit() and len(text) < 19 and (text == "0" or text[0] != "0"):
         return int(text)
     if text[:1] not in '{["-' and text not in ("true", "false", "null") and not text[:1].isdigit():
         return text  # no JSON starts so: spares everybody the import
@@ -132,17 +132,5 @@ def value(text: str) -> Any:
 
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
-
-
-def nest(options: dict[str, Any]) -> dict[str, Any]:
-    """Return dotted keys as nested dicts: {"output.mode": "append"} is {"output": {"mode": "append"}}."""
-    nested: dict[str, Any] = {}
-    for key, value_ in options.items():
-        *path, last = key.split(".")
-        inner = nested
-        for part in path:
-            inner = inner.setdefault(part, {})
-        inner[last] = value_
-    return nested
