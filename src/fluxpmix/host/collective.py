@@ -170,6 +170,9 @@ class Collectives:
             return
         one = Collective(key, procs, signature, members, self._me, self._fanout)
         one.done, one.status = done, status
+        if status == SUCCESS and self._dead and self._dead.intersection(self._directory.ranks_on(procs, self._me)):
+            # libpmix leaves out who died before the first came; the survivors must hear of it all the same.
+            one.status = int(Status.ERR_PROC_TERM_WO_SYNC)
         one.blocks = () if blob is None or not len(blob) else ((self._me, blob),)
         one.timeout = timeout
         one.deadline = None if timeout is None else now + timeout
@@ -237,6 +240,9 @@ class Collectives:
             for generation, one in list(series.open.items()):
                 if shell in one.members:
                     self._fail(series, generation, one, int(Status.ERR_LOST_CONNECTION), out)
+            for generation in [each for each, sources in series.early.items() if shell in sources]:
+                del series.early[generation]
+                series.failed.setdefault(generation, int(Status.ERR_LOST_CONNECTION))
 
     def tick(self, now: float, out: list[Effect]) -> None:
         """End what has run out of time, and ask those that are long awaited."""

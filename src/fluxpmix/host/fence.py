@@ -26,7 +26,7 @@ _HONOURED = frozenset(
         attributes.COLLECT_GENERATED_JOB_INFO,
         attributes.TIMEOUT,
         attributes.LOCAL_COLLECTIVE_STATUS,
-        "pmix.sorted.parray",
+        "pmix.sorted.parr",
     )
 )
 _DIED = (Status.ERR_LOST_CONNECTION, Status.ERR_PARTIAL_SUCCESS, Status.QUERY_PARTIAL_SUCCESS)

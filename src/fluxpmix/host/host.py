@@ -118,7 +118,7 @@ class Host:
 
     def shell_lost(self, shell: int, reason: str, now: float) -> list[Effect]:
         """Peer `shell` is gone for good."""
-        out: list[Effect] = [Log(Level.ERROR, f"lost shell {shell}: {reason}")]
+        out: list[Effect] = [Log(Level.NOTICE, f"lost shell {shell}: {reason}")]
         self._collectives.shell_lost(shell, out)
         return out
 

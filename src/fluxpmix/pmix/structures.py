@@ -78,7 +78,7 @@ def fill(ffi: Any, struct: Any, key: str, item: Any, keep: list[Any]) -> None:
         return ffi.NULL if value is None else values.c_string(ffi, key, value, keep)
 
     if isinstance(item, ProcInfo):
-        values.fill_proc(struct.proc, item.proc)
+        values.fill_proc(struct.proc, item.proc, key)
         struct.hostname, struct.executable_name = text(item.hostname), text(item.executable)
         struct.pid, struct.exit_code, struct.state = item.pid, item.exit_code, item.state
     elif isinstance(item, Coord):

@@ -104,6 +104,7 @@ class Launcher:
         self._last_interrupt = float("-inf")
         self._exit_timer: Timer | None = None
         self._source: input.Source | None = None
+        self._unread: set[int] = set()  # shells that want no input, said before there was any
         try:
             self._output = Output(self._reactor, self._request, plan.directory, self._output_failed)
         except BaseException:
@@ -123,8 +124,6 @@ class Launcher:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         self._output.on_room(self._make_room)
         self._reactor.call_later(_SLOW_START, self._say_who_is_slow)
-        if self._plan.input.kind == "pump":
-            self._source = input.Source(self._reactor, len(self._shells), self._give)
         self._reactor.run()
         return self._result()
 
@@ -199,8 +198,8 @@ class Launcher:
             self._make_room()
         elif kind == control.EXITED:
             self._task_exited(*values)  # type: ignore[arg-type]
-        elif kind == control.TOOK and self._source is not None:
-            self._source.took(one.rank, *values)  # type: ignore[arg-type]
+        elif kind == control.TOOK:
+            self._took(one, *values)  # type: ignore[arg-type]
         elif kind == control.STARTED:
             self._shell_started(one, *values)  # type: ignore[arg-type]
         elif kind == control.DRAINED:
@@ -227,6 +226,10 @@ class Launcher:
 
     def _all_started(self) -> None:
         job, limit = self._job, self._request.time_limit
+        if self._plan.input.kind == "pump" and not self._ending:
+            self._source = input.Source(self._reactor, len(self._shells), self._give)
+            for rank in self._unread:
+                self._source.took(rank, None)
         self._log(Level.NOTICE, f"job {job.jobid}: {job.size} task(s) on {len(job.nodes)} node(s) are running")
         if limit is not None:
             self._reactor.call_later(limit, self._time_is_up)
@@ -372,6 +375,12 @@ class Launcher:
         for one in self._shells:
             if not one.gone:
                 one.control.send(control.INPUT, data)
+
+    def _took(self, one: _Shell, total: int | None) -> None:
+        if self._source is not None:
+            self._source.took(one.rank, total)
+        elif total is None:
+            self._unread.add(one.rank)
 
     def _make_room(self) -> None:
         """Listen to the shells or not, by how much waits to be written."""

@@ -1,0 +1,142 @@
+"""`flux-pmix run` with real processes, for tests: every job must leave nothing behind, whatever became of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SOURCE = str(Path(__file__).resolve().parent.parent.parent / "src")
+CLIENTS = Path(__file__).resolve().parent.parent / "clients"
+PATIENCE = 60.0  # seconds; nothing takes as long when all is well
+DEBIAN = "/usr/lib/x86_64-linux-gnu/libpmix.so.2"
+
+
+class Launch:
+    """`flux-pmix` in a directory of its own; `check()` says what it left behind."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.tmpdir = directory / "tmp"
+        self.tmpdir.mkdir()
+        self.mark = uuid.uuid4().hex
+        self.shared = set(os.listdir("/dev/shm"))
+        self.children: list[subprocess.Popen[str]] = []
+        # Where a rank says something to the test: named by the rank.
+        self.said = directory / "said"
+        self.said.mkdir()
+
+    def environment(self, **more: str) -> dict[str, str]:
+        kept = ("PATH", "HOME", "LD_LIBRARY_PATH", "FLUXPMIX_LIBPMIX", "VIRTUAL_ENV")
+        env = {name: os.environ[name] for name in kept if name in os.environ}
+        env |= {"PYTHONPATH": SOURCE, "TMPDIR": str(self.tmpdir), "FLUXPMIX_TEST": self.mark, "SAID": str(self.said)}
+        env["PATH"] = f"{os.path.dirname(sys.executable)}:{env.get('PATH', '/usr/bin:/bin')}"
+        return env | more
+
+    def start(self, *arguments: str | Path, env: dict[str, str] | None = None, **options: Any) -> subprocess.Popen[str]:
+        """Start `flux-pmix run` with these arguments."""
+        command = [sys.executable, "-m", "fluxpmix.cli.main", "run", *map(str, arguments)]
+        settings: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        settings |= options
+        child = subprocess.Popen(
+            command,
+            env=self.environment(**(env or {})),
+            text=True,
+            cwd=self.directory,
+            start_new_session=True,
+            **settings,
+        )
+        self.children.append(child)
+        return child
+
+    def finish(self, child: subprocess.Popen[str], code: int = 0, **options: Any) -> Result:
+        """Wait for a job and check its exit code."""
+        out, err = child.communicate(timeout=PATIENCE, **options)
+        result = Result(child.returncode, out or "", err or "")
+        assert child.returncode == code, result
+        return result
+
+    def run(self, *arguments: str | Path, code: int = 0, input: str | None = None, **options: Any) -> Result:
+        """Run a job that must end with `code`."""
+        if input is not None:
+            options["stdin"] = subprocess.PIPE
+        return self.finish(self.start(*arguments, **options), code, **({} if input is None else {"input": input}))
+
+    def wait_for(self, name: str) -> str:
+        """Wait until a task has written the file `said/name`, and return its text."""
+        path = self.said / name
+        self.until(path.exists, f"{name} was never written")
+        return path.read_text()
+
+    def until(self, what: Callable[[], Any], why: str) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not what():
+            assert time.monotonic() < deadline, why
+            time.sleep(0.005)
+
+    def processes(self) -> dict[int, str]:
+        """The processes that this test has started, directly or not, by their environment."""
+        found = {}
+        for name in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                if f"FLUXPMIX_TEST={self.mark}".encode() in Path(f"/proc/{name}/environ").read_bytes():
+                    found[int(name)] = Path(f"/proc/{name}/cmdline").read_text().replace("\0", " ")
+            except OSError:
+                continue
+        return found
+
+    def check(self) -> None:
+        """Nothing may be left: no process, file or shared memory."""
+        self.until(lambda: not self.processes(), f"processes are left: {self.processes()}")
+        left = sorted(str(path.relative_to(self.tmpdir)) for path in self.tmpdir.rglob("*"))
+        assert not left, f"files are left: {left}"
+        uid = os.geteuid()
+        shared = [
+            name for name in set(os.listdir("/dev/shm")) - self.shared if os.stat(f"/dev/shm/{name}").st_uid == uid
+        ]
+        assert not shared, f"shared memory is left: {shared}"
+
+    def close(self) -> None:
+        for child in self.children:
+            if child.poll() is None:
+                child.kill()
+            child.communicate()
+        for pid in self.processes():
+            os.kill(pid, signal.SIGKILL)
+
+
+class Result:
+    """What became of a job."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code = code
+        self.out = out
+        self.err = err
+
+    @property
+    def lines(self) -> list[str]:
+        return sorted(self.out.splitlines())
+
+    def __repr__(self) -> str:
+        return f"exit code {self.code}\n--- stdout\n{self.out}\n--- stderr\n{self.err}"
+
+
+def libpmix(version: str) -> str:
+    """The path of libpmix "4.2" or "5.0", or a skip that says what is missing."""
+    from fluxpmix.pmix.library import LibraryError, load
+
+    try:
+        found = load(DEBIAN if version == "4.2" else None)
+    except LibraryError as error:
+        pytest.skip(f"no libpmix {version}: {error}")
+    if ".".join(map(str, found.version[:2])) != version:
+        pytest.skip(f"libpmix {version} is not installed: found {found.version_text}")
+    return found.path
