@@ -69,6 +69,7 @@ UNREADABLE: dict[str, list[str]] = {
     "run --signal=_DFL x": ["--signal '_DFL'", "kill -l lists them"],
     "run --signal=0 x": ["--signal '0'", "kill -l lists them"],
     "run --signal=TERM@x y": ["--signal 'TERM@x'", "write a number"],
+    "run --signal=TERM@inf x": ["--signal 'TERM@inf'", "a finite time"],
     "run -o verbos=1 x": ["-o verbos=1", "did you mean verbose?"],
     "run --env==1 x": ["--env '=1'", "a name is expected before '='"],
     "run -q batch x": ["-q: this asks Flux's scheduler", "leave it out"],

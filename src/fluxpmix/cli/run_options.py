@@ -38,6 +38,8 @@ def _signal(text: str) -> tuple[int, float]:
     import signal
 
     before = duration.seconds(time) if at else DEFAULT_SIGNAL_TIME
+    if before == float("inf"):
+        raise ValueError("a signal comes a finite time before the time limit, e.g. USR1@30s")
     if not name:
         return int(signal.SIGUSR1), before
     full = name.upper() if name.upper().startswith("SIG") else f"SIG{name.upper()}"
