@@ -26,6 +26,7 @@ from fluxpmix.pmix.upcalls import IofPull, Upcall
 # Long enough for a loaded machine; nothing waits this long when all is well.
 PATIENCE = 60.0
 NSPACE = "job"
+HERE = str(Path(__file__).resolve().parent)
 SOURCE = str(Path(fluxpmix.__file__).resolve().parent.parent)
 
 CANDIDATES = {
@@ -54,6 +55,24 @@ def wait_for(what: Callable[[], bool], why: str) -> None:
     while not what():
         assert time.monotonic() < deadline, f"never happened: {why}"
         threading.Event().wait(0.002)
+
+
+def directories(tmpdir: Path) -> dict[str, Any]:
+    """What every server of a test is told of its place."""
+    return {
+        "pmix.srv.nspace": "server",
+        "pmix.srv.rank": 0,
+        "pmix.srvr.tmpdir": str(tmpdir),
+        "pmix.sys.tmpdir": str(tmpdir),
+        "pmix.hname": "node0",
+        "pmix.nodeid": 0,
+        "pmix.iof.local": False,
+    }
+
+
+def lone_server(library: Library, tmpdir: Path) -> Server:
+    """A server without jobs, for what libpmix does only once it is initialized."""
+    return Server(library, lambda upcall: None, serves=(), directives=directories(tmpdir))
 
 
 class Live:
@@ -86,16 +105,7 @@ class Live:
             serves=frozenset(self._host),
             admit=admit,
             gate=gate,
-            directives={
-                "pmix.srv.nspace": "server",
-                "pmix.srv.rank": 0,
-                "pmix.srvr.tmpdir": str(tmpdir),
-                "pmix.sys.tmpdir": str(tmpdir),
-                "pmix.hname": "node0",
-                "pmix.nodeid": 0,
-                "pmix.iof.local": False,
-                **(directives or {}),
-            },
+            directives={**directories(tmpdir), **(directives or {})},
         )
         self.server.on_error = self.errors.append
         self._thread = threading.Thread(target=self._answer, daemon=True)
@@ -142,7 +152,7 @@ class Live:
 
     def environment(self, rank: int, client: Library | None = None) -> dict[str, str]:
         env = {name: os.environ[name] for name in ("PATH", "HOME", "LD_LIBRARY_PATH") if name in os.environ}
-        env |= {"PYTHONPATH": SOURCE, "FLUXPMIX_LIBPMIX": (client or self.library).path}
+        env |= {"PYTHONPATH": os.pathsep.join((SOURCE, HERE)), "FLUXPMIX_LIBPMIX": (client or self.library).path}
         env |= self.server.setup_fork(Proc(NSPACE, rank), env)
         return env
 

@@ -565,8 +565,8 @@ _POINTED = frozenset(
         DataType.ENDPOINT,
     }
 )
-# Of these libpmix (4.2, 5.0) cannot copy an array, and crashes when one comes over the wire.
-_NO_ARRAY = frozenset({DataType.REGEX, DataType.TOPO, DataType.DATA_ARRAY})
+# Of these libpmix (4.2, 5.0) cannot copy or free an array, and crashes when one comes over the wire.
+_NO_ARRAY = frozenset({DataType.REGEX, DataType.TOPO, DataType.DATA_ARRAY, DataType.GEOMETRY})
 
 
 _KINDS: tuple[tuple[Any, DataType], ...] = (
