@@ -113,15 +113,13 @@ def test_a_value_in_json_is_what_json_says(value: Any) -> None:
     assert setopt.value(json.dumps(value)) == value
 
 
-@given(st.text(max_size=10))
+@given(st.text('01.-e"[]{}:,truefals \t', max_size=8))
 def test_any_other_text_is_itself(text: str) -> None:
     try:
         expected = json.loads(text)
     except ValueError:
         expected = text
-    if text[:1].isspace() or text in ("NaN", "Infinity", "-Infinity"):
-        expected = text  # not JSON as its standard has it
-    assert setopt.value(text) == expected
+    assert setopt.value(text) == (text if text[:1].isspace() else expected)
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "9" * 5_000])
