@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -119,3 +120,24 @@ def test_many_connections_that_say_nothing_do_not_stop_the_job(job: Launch) -> N
         assert time.monotonic() - started < 20
     finally:
         silent.communicate("")
+
+
+def munge_runs() -> bool:
+    if shutil.which("munge") is None:
+        return False
+    done = subprocess.run("munge -n | unmunge", shell=True, capture_output=True, timeout=20, check=False)
+    return done.returncode == 0
+
+
+@pytest.mark.munge
+@pytest.mark.skipif(not munge_runs(), reason="needs munge, with munged running")
+def test_munge_proves_who_connects_where_it_is_asked_for(job: Launch) -> None:
+    path = libpmix("4.2")  # Debian's: the wheel's has no munge
+    script = f"echo $PMIX_SECURITY_MODE; exec {sys.executable} {CLIENTS / 'fence.py'}"
+    words = ["-N2", "-n4", "-o", "security=munge", "-o", f"libpmix={path}", f"--env=FLUXPMIX_LIBPMIX={path}"]
+    assert job.run(*words, "sh", "-c", script).lines == ["munge"] * 4
+
+
+def test_munge_that_is_not_there_is_one_line(job: Launch) -> None:
+    result = job.run("-o", "security=munge", "-o", f"libpmix={libpmix('5.0')}", "true", code=1)
+    assert "cannot use munge" in result.err and "munged runs" in result.err and result.err.count("\n") == 1

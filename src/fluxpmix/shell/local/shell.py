@@ -174,8 +174,27 @@ class JobShell:
             gate=Guard(self._refused, by_process=not munge),
         )
         driver = self._driver = Driver(self._job, self, site, plan.library, fanout=request.fanout)
-        driver.open()
+        if munge:
+            self._open_with_munge(driver)
+        else:
+            driver.open()
         driver.start(self._start_tasks)
+
+    def _open_with_munge(self, driver: Driver) -> None:
+        """Start the server, and say in one line what libpmix would say in thirty where it cannot use munge."""
+        error, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 2)
+        try:
+            driver.open()
+        except PmixError as failure:
+            raise LaunchError(
+                f"-o security=munge: libpmix {self._plan.library.path} cannot use munge ({failure}); see that munged "
+                "runs (munge -n | unmunge) and that this libpmix has munge, or leave the option out"
+            ) from None
+        finally:
+            os.dup2(error, 2)
+            os.close(error)
+            os.close(null)
 
     def _refused(self, message: str) -> None:
         self._reactor.post(partial(self.log, Level.WARNING, message))
