@@ -6,9 +6,10 @@ the libpmix that `load_library` finds. Everything is imported when it is first u
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from fluxpmix.launch import run
     from fluxpmix.pmix.client import Client
     from fluxpmix.pmix.library import Library, LibraryError

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, TextIO
 
 from fluxpmix.job.registration import LocalFacts, Realm, registration
 from fluxpmix.pmix.types import Proc, Regex
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import TextIO
+
     from fluxpmix.job.model import Job
     from fluxpmix.shell.local.request import Request
 

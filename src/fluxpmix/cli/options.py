@@ -8,10 +8,13 @@ time that a person waits for the first task.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from fluxpmix.cli.errors import UsageError, nearest
 from fluxpmix.pmix.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Option(Record):

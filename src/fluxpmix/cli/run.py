@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 from fluxpmix.cli import environment, geometry, setopt
 from fluxpmix.cli.errors import CommandError, UsageError, warn
@@ -16,7 +15,10 @@ from fluxpmix.cli.run_options import AppOptions, RunOptions, help_text, read
 from fluxpmix.job import jobid
 from fluxpmix.job.model import App, Job, Node, Session, new_credential
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from fluxpmix.shell.local.request import Request
 
 _FALLBACK_CWD = "/tmp"

@@ -6,13 +6,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from fluxpmix.cli import duration, geometry
 from fluxpmix.cli.errors import UsageError
 from fluxpmix.cli.options import Given, Option, Parsed, count, help_page, parse
 from fluxpmix.job import template
 from fluxpmix.pmix.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 
 USAGE = "flux-pmix run [OPTIONS...] COMMAND [ARGS...] [: [-n N] [--env RULE] [--cwd DIR] COMMAND...]"
 PURPOSE = "Run a parallel job on this machine, each of its processes a PMIx client; as flux run does in Flux."

@@ -7,11 +7,15 @@ a name that nobody reads is refused, because it is nearly always a slip that cha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from fluxpmix.cli import duration
 from fluxpmix.cli.errors import UsageError, nearest
 from fluxpmix.pmix.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 
 _SWITCH = {"on": True, "true": True, "yes": True, "off": False, "false": False, "no": False}
 

@@ -11,9 +11,8 @@ died before it contributed. What ends it early is told to every member.
 
 from __future__ import annotations
 
+from _blake2 import blake2b  # hashlib's own, without the 3 ms that it takes to import OpenSSL's
 from collections.abc import Callable, Sequence
-from hashlib import blake2b
-from typing import TypeAlias
 
 from fluxpmix.host.directory import Directory
 from fluxpmix.host.effects import Buffer, Effect, Level, Log, Send
@@ -21,6 +20,11 @@ from fluxpmix.host.frames import DIGEST_SIZE, Message, Tag, encode, sorted_block
 from fluxpmix.job import idset
 from fluxpmix.pmix.status import Status, describe
 from fluxpmix.pmix.types import Proc
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
 
 # Told once, when a collective ends: its status and the blobs in the order of the shells.
 Done: TypeAlias = Callable[[int, Sequence[Buffer]], Effect]

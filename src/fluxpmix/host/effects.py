@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import Any, TypeAlias
 
 from fluxpmix.pmix.record import Record
 from fluxpmix.pmix.types import Infos, Proc, Range
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeAlias
+
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 # A message to a peer shell: parts that the carrier sends as one message, in order, without joining.

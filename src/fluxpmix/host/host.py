@@ -7,8 +7,6 @@ file beside this one and a line in `__init__`.
 
 from __future__ import annotations
 
-from typing import Any
-
 from fluxpmix.host import frames
 from fluxpmix.host.abort import Aborts
 from fluxpmix.host.collective import Collectives
@@ -20,6 +18,11 @@ from fluxpmix.host.frames import FrameError, Message, Tag
 from fluxpmix.job.model import Job
 from fluxpmix.pmix.status import Status
 from fluxpmix.pmix.upcalls import ClientConnected, ClientFinalized, Upcall
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 
 _NO_DIGEST = bytes(frames.DIGEST_SIZE)
 _COMPLAINTS = 20  # bad frames that are logged; all are counted

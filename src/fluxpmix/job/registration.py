@@ -12,13 +12,16 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
-from typing import Any
 
 from fluxpmix.job.model import App, Job, Node
 from fluxpmix.pmix import attributes as a
 from fluxpmix.pmix.attributes import Attribute
 from fluxpmix.pmix.record import Record
 from fluxpmix.pmix.types import Column, DataArray, DataType, Info, Proc, Regex, Rows
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Realm(Enum):

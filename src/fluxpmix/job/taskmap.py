@@ -10,11 +10,14 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby, zip_longest
-from typing import TypeAlias, TypeVar
 
 from fluxpmix.job import idset
 
-_T = TypeVar("_T")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeAlias
+
+
 Block: TypeAlias = tuple[int, int, int, int]
 FORMS = ("wrapped", "list", "pmi", "raw", "raw-deranged")
 
@@ -196,7 +199,8 @@ class TaskMap:
             value = value["map"]
         if not isinstance(value, list):
             raise ValueError(f"task map {text!r}: a list of blocks [nodeid,nnodes,ppn,repeat] is wanted")
-        return _named(text, lambda: cls(value))
+        made: TaskMap = _named(text, lambda: cls(value))
+        return made
 
     @classmethod
     def _from_pmi(cls, text: str) -> TaskMap:
@@ -210,7 +214,8 @@ class TaskMap:
             if len(numbers) != 3 or not all(map(_number, numbers)):
                 raise ValueError(f"task map {text!r}: {part!r} is no (nodeid,nnodes,ppn)")
             blocks.append([*map(int, numbers), 1])
-        return _named(text, lambda: cls(blocks))
+        made: TaskMap = _named(text, lambda: cls(blocks))
+        return made
 
     @classmethod
     def _from_raw(cls, text: str) -> TaskMap:
@@ -227,7 +232,7 @@ class TaskMap:
         return cls((node, 1, high - low + 1, 1) for low, high, node in runs)
 
 
-def _named(text: str, make: Callable[[], _T]) -> _T:
+def _named(text: str, make: Callable[[], Any]) -> Any:
     """Have a ValueError name the whole text."""
     try:
         return make()

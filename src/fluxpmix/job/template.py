@@ -7,11 +7,11 @@ names before anything runs, and by job shells and the output writer to fill them
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from fluxpmix.job import jobid
 from fluxpmix.pmix.record import Record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from fluxpmix.job.model import Job
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator
 from struct import unpack, unpack_from
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 from fluxpmix.pmix import decoding
 from fluxpmix.pmix.completions import completions
@@ -29,7 +28,10 @@ from fluxpmix.pmix.types import (
 )
 from fluxpmix.pmix.values import ProcArray, decode_value, infos
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from fluxpmix.pmix.library import Library
 
 _PARTIAL_SUCCESS = -52

@@ -14,13 +14,15 @@ import itertools
 import sys
 from _thread import allocate_lock, get_ident
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
 
 from fluxpmix.pmix.status import check
 from fluxpmix.pmix.types import Infos
 from fluxpmix.pmix.values import decode_infos
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from fluxpmix.pmix.library import Library
 
 SUCCESS = 0

@@ -9,12 +9,14 @@ differ by version and entry, so nothing is kept). Standard 4.2, chapter 3 and se
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
 
 from fluxpmix.pmix.types import AppSpec, GroupOperation, Info, Infos, IofChannel, Proc, QueryItem, Range, find
 from fluxpmix.pmix.values import InfoArray, decode_infos, decode_procs, infos
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from fluxpmix.pmix.library import Library
 
 _USERID = "pmix.euid"

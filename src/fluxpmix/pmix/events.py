@@ -9,7 +9,6 @@ chapter 9 ("Event Notification").
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fluxpmix.pmix import decoding
 from fluxpmix.pmix.completions import completions, report
@@ -17,7 +16,10 @@ from fluxpmix.pmix.status import check
 from fluxpmix.pmix.types import Directives, Infos, Proc, Range
 from fluxpmix.pmix.values import ProcArray, decode_infos, infos
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, TypeAlias
+
     from fluxpmix.pmix.library import Library
 
 # handler(status, source, infos), on libpmix's thread

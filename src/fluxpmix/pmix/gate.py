@@ -16,12 +16,14 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 from struct import iter_unpack, unpack_from
-from typing import TYPE_CHECKING, Any
 
 from fluxpmix.pmix.completions import report
 from fluxpmix.pmix.library import LibraryError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from fluxpmix.pmix.library import Library
 
 _RTLD_NOW_NOLOAD = 0x2 | 0x4

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from _thread import LockType
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 from fluxpmix.pmix import decoding
 from fluxpmix.pmix.completions import SUCCESS, Completions
@@ -20,7 +19,10 @@ from fluxpmix.pmix.status import check
 from fluxpmix.pmix.types import DataType, Directives, Info, Infos, IofChannel, Proc, Range, Regex
 from fluxpmix.pmix.values import ProcArray, decode_value, infos
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from fluxpmix.pmix.library import Library
 
 

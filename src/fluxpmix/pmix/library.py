@@ -9,7 +9,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 
 ENVIRONMENT_VARIABLE = "FLUXPMIX_LIBPMIX"
 OLDEST = (4, 2)

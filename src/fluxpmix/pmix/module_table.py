@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from enum import Enum
-from typing import TYPE_CHECKING, Any
 
 from fluxpmix.pmix import decoding, upcalls
 from fluxpmix.pmix.record import Record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from fluxpmix.pmix.library import Library
 
 MODULE_BYTES = 1024

@@ -6,13 +6,14 @@ Standard 4.2, section 18.3 ("Data Buffer Support").
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from fluxpmix.pmix import decoding
 from fluxpmix.pmix.status import check
 from fluxpmix.pmix.types import DataType
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from fluxpmix.pmix.library import Library
 
 

@@ -6,8 +6,8 @@ Called by the carrier on one machine (`shell/local`), which must outlive and out
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from fluxpmix.pmix.library import Library
 

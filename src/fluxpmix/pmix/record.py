@@ -1,20 +1,41 @@
-"""Frozen, slotted data classes that cost nothing to define.
+"""Frozen, slotted data classes and named tuples that cost nothing to define.
 
 Every floor's plain data derives from `Record`. `dataclasses` would do the same, but importing it and
 having it compile some fifty classes takes 25 ms, more than starting a PMIx server does, and everybody
 would wait for it at every launch. A type checker sees a frozen data class (PEP 681).
+
+`typing` is as dear (8 ms, it brings `re`), so nothing that runs at start imports it: a module says
+`TYPE_CHECKING = False`, which type checkers take for true, and imports what only they read below that.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+    from typing import NamedTuple as NamedTuple
+
     from typing_extensions import dataclass_transform
 else:
 
     def dataclass_transform(**_options):
         return lambda cls: cls
+
+    class _NamedTupleType(type):
+        """Turns a class's annotations into the fields of a named tuple."""
+
+        def __new__(mcs, name, bases, namespace):
+            if not bases:
+                return super().__new__(mcs, name, bases, namespace)
+            from collections import namedtuple
+
+            fields = tuple(namespace.pop("__annotations__", ()))
+            defaults = [namespace.pop(field) for field in fields if field in namespace]
+            base = namedtuple(name, fields, defaults=defaults, module=namespace["__module__"])
+            return type(name, (base,), {**namespace, "__slots__": ()})
+
+    class NamedTuple(metaclass=_NamedTupleType):
+        """As `typing.NamedTuple`."""
 
 
 @dataclass_transform(frozen_default=True)

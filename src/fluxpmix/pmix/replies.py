@@ -10,7 +10,6 @@ has been passed through once more. Standard 4.2, section 17.3.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
 from fluxpmix.pmix.completions import SUCCESS, close_all, completions
 from fluxpmix.pmix.decoding import encoded
@@ -20,7 +19,10 @@ from fluxpmix.pmix.types import DataType, Info, Proc
 from fluxpmix.pmix.upcalls import Group
 from fluxpmix.pmix.values import InfoArray, ProcArray, infos
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from fluxpmix.pmix.library import Library
 
 _PARTIAL_SUCCESS = -52

@@ -7,7 +7,6 @@ must not block. Standard 4.2, chapters 7, 9, 10, 12 and 14.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fluxpmix.pmix import decoding
 from fluxpmix.pmix.completions import completions, report
@@ -17,7 +16,10 @@ from fluxpmix.pmix.status import check
 from fluxpmix.pmix.types import Directives, Info, Infos, IofChannel, Proc, QueryItem, Range
 from fluxpmix.pmix.values import ProcArray, decode_infos, infos
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, TypeAlias
+
     from fluxpmix.pmix.library import Library
 
 # handler(channel, source, data, infos), on libpmix's thread; empty data: the stream has ended

@@ -8,10 +8,14 @@ strided assignment: 100,000 ranks of nine attributes are a few hundredths of a s
 from __future__ import annotations
 
 from array import array
-from typing import Any
 
 from fluxpmix.pmix.types import DataType, Info, Rows
 from fluxpmix.pmix.values import fill_info, resolve
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 
 _CHUNK = 256  # rows copied at a time: no second copy of it all
 

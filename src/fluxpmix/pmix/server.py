@@ -18,7 +18,6 @@ import signal
 from _thread import allocate_lock, get_ident
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
 
 from fluxpmix.pmix import module_table, upcalls
 from fluxpmix.pmix.admission import in_handshake, listening_ports, release_severed, send_at_once, sever
@@ -32,7 +31,10 @@ from fluxpmix.pmix.status import check
 from fluxpmix.pmix.types import Directives, Infos, Proc, find
 from fluxpmix.pmix.values import infos
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from fluxpmix.pmix.library import Library
 
 _ERROR = -1

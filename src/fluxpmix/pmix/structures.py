@@ -5,10 +5,12 @@ Imported by `values.py` when one of them comes by. Standard 4.2, sections 3.2 an
 
 from __future__ import annotations
 
-from typing import Any
-
 from fluxpmix.pmix.record import Record
 from fluxpmix.pmix.types import DataType, Proc
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class ProcInfo(Record):

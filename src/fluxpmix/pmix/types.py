@@ -9,9 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from enum import IntEnum, IntFlag
-from typing import Any, NamedTuple, TypeAlias
 
-from fluxpmix.pmix.record import Record
+from fluxpmix.pmix.record import NamedTuple, Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeAlias
+
 
 MAX_KEYLEN = 511
 MAX_NSLEN = 255
@@ -185,7 +189,7 @@ class Info(Record):
 
 Infos: TypeAlias = tuple[Info, ...]
 # What callers may write where libpmix takes an array of infos: {key: value} or a sequence of Info.
-Directives: TypeAlias = Mapping[str, Any] | Iterable["Info | Rows"]
+Directives: TypeAlias = "Mapping[str, Any] | Iterable[Info | Rows]"
 
 
 class Column(Record):

@@ -7,10 +7,12 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 from fluxpmix.pmix.record import Record
 from fluxpmix.pmix.types import AppSpec, GroupOperation, Info, Infos, IofChannel, Proc, QueryItem, Range
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeAlias
 
 
 class Upcall(Record):

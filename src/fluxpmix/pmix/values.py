@@ -20,7 +20,6 @@ copied here and stays libpmix's. Nothing that comes in can raise: a type that no
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 from fluxpmix.pmix import attributes
 from fluxpmix.pmix.types import (
@@ -41,7 +40,10 @@ from fluxpmix.pmix.types import (
     Value,
 )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from fluxpmix.pmix.library import Library
 
 _REQUIRED = 1  # PMIX_INFO_REQD

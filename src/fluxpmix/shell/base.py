@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
 
 from fluxpmix.host.effects import (
     Buffer,
@@ -30,10 +29,15 @@ from fluxpmix.pmix.status import PmixError, describe
 from fluxpmix.pmix.types import Proc
 from fluxpmix.shell.server import JobServer, Site
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from fluxpmix.job.model import Job
     from fluxpmix.pmix.library import Library
     from fluxpmix.pmix.upcalls import Upcall
+else:
+    Protocol = object
 
 # Starts a frame that carries what setup_application gave shell 0; a host's frame never starts so.
 SETUP_MAGIC = b"fluxpmix setup 1\n"

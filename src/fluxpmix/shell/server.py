@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Any
 
 from fluxpmix.job.registration import LocalFacts, registration
 from fluxpmix.pmix import attributes
@@ -18,7 +17,10 @@ from fluxpmix.pmix.record import Record
 from fluxpmix.pmix.server import Server
 from fluxpmix.pmix.types import Info, Infos, Proc, Range
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from fluxpmix.job.model import Job
     from fluxpmix.pmix.library import Library
     from fluxpmix.pmix.upcalls import Upcall
@@ -170,6 +172,7 @@ class JobServer:
             attributes.HOSTNAME: self._job.nodes[site.shell_rank].hostname,
             attributes.NODEID: self._job.nodes[site.shell_rank].id,
             attributes.IOF_LOCAL_OUTPUT: False,
+            attributes.SERVER_SHARE_TOPOLOGY: True,  # or every client would discover it again
             **site.server_directives,
         }
 

@@ -12,9 +12,13 @@ import pickle
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any, NoReturn
 
 from fluxpmix.shell.local.request import LaunchError, Request
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
 
 _START = "import sys; sys.path.insert(0, sys.argv[1]); from fluxpmix.shell.local import apart; apart.main()"
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import marshal
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
 from fluxpmix.host.effects import Buffer
 from fluxpmix.shell.local.stream import Stream
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
+    from typing import Any
 
     from fluxpmix.shell.local.reactor import Reactor
 

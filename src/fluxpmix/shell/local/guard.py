@@ -12,10 +12,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from struct import pack, unpack_from
-from typing import TYPE_CHECKING
 
 from fluxpmix.shell.local.tasks import children
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     pass
 

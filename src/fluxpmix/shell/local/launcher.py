@@ -8,12 +8,12 @@ exit codes, time limits and signals are `flux run`'s.
 from __future__ import annotations
 
 import _socket
+import gc
 import os
 import signal
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
 
 from fluxpmix.host.effects import Level
 from fluxpmix.job import idset
@@ -24,6 +24,7 @@ from fluxpmix.shell.local.output import HIGH_WATER, Output, is_broken_pipe
 from fluxpmix.shell.local.reactor import Reactor, Timer
 from fluxpmix.shell.local.request import LaunchError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from fluxpmix.shell.local.request import Request
 
@@ -116,7 +117,9 @@ class Launcher:
         signals = (signal.SIGINT, *_FORWARDED)
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
         try:
+            gc.freeze()  # what there is stays: nobody need look through it, and copy its pages by that
             self._fork_shells(mask)
+            gc.enable()
             self._reactor.on_signal(signal.SIGINT, self._interrupted)
             for signum in _FORWARDED:
                 self._reactor.on_signal(signum, partial(self._signal, signum))

@@ -13,12 +13,12 @@ import os
 from collections.abc import Callable
 from functools import partial
 from struct import Struct
-from typing import TYPE_CHECKING
 
 from fluxpmix.host.effects import Buffer, Frame, Level
 from fluxpmix.shell.local.reactor import READ, Reactor
 from fluxpmix.shell.local.stream import Stream
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 

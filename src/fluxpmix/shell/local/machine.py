@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from fluxpmix.job import idset
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from fluxpmix.job.model import Job
 

@@ -12,13 +12,13 @@ import os
 import stat
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 from fluxpmix.job import template
 from fluxpmix.shell.local import jobdir
 from fluxpmix.shell.local.reactor import WRITE, Reactor
 from fluxpmix.shell.local.request import LaunchError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from fluxpmix.shell.local.request import Request
 

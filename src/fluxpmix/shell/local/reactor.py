@@ -14,7 +14,11 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
 from time import monotonic
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 
 READ = select.EPOLLIN
 WRITE = select.EPOLLOUT

@@ -7,12 +7,12 @@ launcher is gone it ends the tasks, removes the job's directory and goes too.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, NoReturn
 
 from fluxpmix.host.effects import Buffer, Frame, Level
 from fluxpmix.job import idset, template
@@ -26,8 +26,10 @@ from fluxpmix.shell.local.reactor import READ, Reactor, Timer
 from fluxpmix.shell.local.request import LaunchError
 from fluxpmix.shell.server import Site
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
+    from typing import NoReturn
 
     from fluxpmix.pmix.library import Library
     from fluxpmix.shell.local.links import Links
@@ -210,6 +212,7 @@ class JobShell:
         else:
             self._control.send(control.STARTED, [(task.rank, task.pid) for task in self._tasks.values()])
             self._inputs.start()
+        gc.enable()
         null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         os.dup2(null, 0)  # whoever feeds our standard input shall see when nobody reads it
         os.close(null)

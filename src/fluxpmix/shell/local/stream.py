@@ -9,11 +9,11 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable
 from struct import Struct
-from typing import TYPE_CHECKING
 
 from fluxpmix.host.effects import Buffer
 from fluxpmix.shell.local.reactor import READ, WRITE, Reactor
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
 
