@@ -62,10 +62,9 @@ def _summary(request: Request) -> Iterator[str]:
 def _tables(job: Job) -> Iterator[str]:
     rows: dict[str, list[Row]] = {}
     for node in job.nodes:
-        wanted = {realm.value for realm in (_OWN if node.id else (*_SHARED, *_OWN))}
-        for named, whose, attribute, type_, value in registration(job, predict(job, node.id)).rows():
-            if named in wanted:
-                rows.setdefault(named, []).append((whose, attribute, type_, value))
+        realms = _OWN if node.id else (*_SHARED, *_OWN)
+        for named, whose, attribute, type_, value in registration(job, predict(job, node.id)).rows(realms):
+            rows.setdefault(named, []).append((whose, attribute, type_, value))
     for realm in (*_SHARED, *_OWN):
         found = rows.get(realm.value, [])
         if not found:
@@ -80,6 +79,8 @@ def predict(job: Job, shell: int) -> LocalFacts:
     import os
     import tempfile
 
+    from fluxpmix.shell.local.machine import topology_signature
+
     ranks = job.ranks(shell)
     tmpdir = os.path.join(tempfile.gettempdir(), f"flux-pmix-{os.geteuid()}-{job.jobid}", str(shell))
     nsdir = os.path.join(tmpdir, job.nspace)
@@ -89,7 +90,7 @@ def predict(job: Job, shell: int) -> LocalFacts:
         tmpdir=tmpdir,
         nsdir=nsdir,
         procdirs={rank: os.path.join(nsdir, str(rank)) for rank in ranks},
-        topology_signature="<of this machine>",
+        topology_signature=topology_signature(),
         cpus=dict.fromkeys(ranks),
         localities=dict.fromkeys(ranks),
         cpusets=dict.fromkeys(ranks),

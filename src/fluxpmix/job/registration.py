@@ -10,7 +10,7 @@ To add an attribute, add a line to `TABLE`. A source returns None for "does not 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from enum import Enum
 
 from fluxpmix.job.model import App, Job, Node
@@ -239,28 +239,30 @@ class Registration(Record):
         found += self._procs()
         return found
 
-    def rows(self) -> Iterator[tuple[str, str, str, str, str]]:
-        """Yield (realm, whose, attribute, type, value) of all that is registered, as text."""
+    def rows(self, realms: Collection[Realm] = tuple(Realm)) -> Iterator[tuple[str, str, str, str, str]]:
+        """Yield (realm, whose, attribute, type, value) of all that is registered in `realms`, as text."""
         job = self.job
+        own = job.nodes[self.facts.shell_rank]
         subjects: list[tuple[Realm, str, tuple[Any, ...]]] = [
             (Realm.SESSION, str(job.session.id), ()),
             (Realm.JOB, job.jobid, ()),
             *((Realm.APP, str(app.index), (app,)) for app in job.apps),
-            *((Realm.NODE, node.hostname, (node,)) for node in job.nodes),
-            (Realm.OWN_NODE, job.nodes[self.facts.shell_rank].hostname, (job.nodes[self.facts.shell_rank],)),
+            *((Realm.NODE, node.hostname, (node,)) for node in (job.nodes if Realm.NODE in realms else ())),
+            (Realm.OWN_NODE, own.hostname, (own,)),
         ]
         for realm, whose, subject in subjects:
             named = [*MAPS, *lines(realm)] if realm is Realm.JOB else lines(realm)
-            for line in named:
+            for line in named if realm in realms else ():
                 value = line.source(job, self.facts, *subject)
                 if value is not None:
                     yield _row(line, whose, value)
-        columns = [(line, line.source(job, self.facts)) for line in lines(Realm.PROC)]
-        local = set(job.ranks(self.facts.shell_rank))
-        for rank in range(job.size):
-            for line, column in columns:
-                yield _row(line, str(rank), column[rank] if isinstance(column, array) else column)
-            for line in lines(Realm.LOCAL_PROC) if rank in local else ():
+        if Realm.PROC in realms:
+            columns = [(line, line.source(job, self.facts)) for line in lines(Realm.PROC)]
+            for rank in range(job.size):
+                for line, column in columns:
+                    yield _row(line, str(rank), column[rank] if isinstance(column, array) else column)
+        for rank in job.ranks(self.facts.shell_rank) if Realm.LOCAL_PROC in realms else ():
+            for line in lines(Realm.LOCAL_PROC):
                 value = line.source(job, self.facts, rank)
                 if value is not None:
                     yield _row(line, str(rank), value)

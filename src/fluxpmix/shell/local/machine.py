@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 
 from fluxpmix.job import idset
 
@@ -24,6 +25,7 @@ def cores() -> tuple[Core, ...]:
     return _cores(os.sched_getaffinity(0))
 
 
+@cache
 def topology_signature() -> str:
     """Return the machine's shape in the form of hwloc's signatures, e.g. `1N:2S:2L3:8L2:8L1:8C:16H:x86_64:le`.
 
