@@ -16,7 +16,16 @@ SIZES = (0, 64, 4096, 65536, 1048576)
 
 def run(shells: int, rounds: int, size: int) -> list[float]:
     """Return the median and the least time of a fence (ms), and the first shell's resident memory (MiB)."""
-    words = [BIN / "flux-pmix", "run", f"-N{shells}", f"-n{shells}", sys.executable, HERE / "fence_client.py", rounds, size]
+    words = [
+        BIN / "flux-pmix",
+        "run",
+        f"-N{shells}",
+        f"-n{shells}",
+        sys.executable,
+        HERE / "fence_client.py",
+        rounds,
+        size,
+    ]
     done = subprocess.run(list(map(str, words)), check=True, stdout=subprocess.PIPE, text=True)
     return [float(value) for value in done.stdout.split()]
 
