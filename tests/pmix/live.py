@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import queue
+import shutil
 import subprocess
 import sys
 import threading
@@ -73,6 +74,18 @@ def directories(tmpdir: Path) -> dict[str, Any]:
 def lone_server(library: Library, tmpdir: Path) -> Server:
     """A server without jobs, for what libpmix does only once it is initialized."""
     return Server(library, lambda upcall: None, serves=(), directives=directories(tmpdir))
+
+
+def client_program(library: Library, tmpdir: Path) -> list[str]:
+    """Compile clients/exchange.c with this library, or skip where there is no compiler."""
+    if shutil.which("cc") is None:
+        pytest.skip("no C compiler")
+    source = Path(HERE).parent / "clients" / "exchange.c"
+    binary = tmpdir / "exchange"
+    if not binary.exists():
+        runpath = f"-Wl,-rpath,{Path(library.path).parent}"
+        subprocess.run(["cc", "-O1", "-o", binary, source, library.path, runpath], check=True)
+    return [str(binary)]
 
 
 class Live:
@@ -165,6 +178,7 @@ class Live:
         process = subprocess.Popen(
             program,
             env=self.environment(rank, client) | more,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -17,10 +17,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
 
-# The far ends of severed connections. They stay open: their end would look like a lost process.
-_quiet: list[int] = []
+# Descriptors that stay open until the server is finalized: the far ends of severed connections, whose
+# end would look like a lost process, and numbers that must not be used again.
+_kept: list[int] = []
 _TCP_INFO_BYTES = 136
 _BYTES_RECEIVED = 128  # of struct tcp_info, Linux 4.1 on
+_CLOSE_WAIT = 8  # tcpi_state, its first byte
 
 
 def listening_ports() -> tuple[int, ...]:
@@ -76,16 +78,48 @@ def sever(descriptor: int) -> None:
 
     near, far = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
-        _quiet.append(far.detach())
+        _kept.append(far.detach())
         os.dup2(near.fileno(), descriptor, inheritable=False)
     finally:
         near.close()
 
 
-def release_severed() -> None:
-    """Close what `sever` kept open: when the server is finalized."""
-    while _quiet:
-        os.close(_quiet.pop())
+def connections(ports: Collection[int]) -> dict[int, bool]:
+    """Return the descriptors of the connections to `ports`, each with whether its peer has hung up."""
+    import _socket
+
+    found = {}
+    for descriptor, probe in _tcp_sockets():
+        try:
+            probe.getpeername()
+            if probe.getsockname()[1] in ports:
+                found[descriptor] = probe.getsockopt(_socket.IPPROTO_TCP, _socket.TCP_INFO, 1)[0] == _CLOSE_WAIT
+        except OSError:  # not, or no longer, connected
+            continue
+    return found
+
+
+def withhold(descriptor: int) -> None:
+    """Keep a closed descriptor's number from being used again, unless it is already.
+
+    Raises `OSError` where descriptors have run out.
+    """
+    import fcntl
+
+    held = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    if held != descriptor:
+        nothing, held = held, fcntl.fcntl(held, fcntl.F_DUPFD_CLOEXEC, descriptor)
+        os.close(nothing)
+    if held == descriptor:
+        _kept.append(held)
+    else:
+        os.close(held)
+
+
+def release_kept() -> None:
+    """Close what `sever` and `withhold` keep open: when the server is finalized."""
+    while _kept:
+        os.close(_kept.pop())
 
 
 def _has_been_read(probe: _socket.socket, ports: Collection[int]) -> bool:

@@ -20,7 +20,15 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 
 from fluxpmix.pmix import module_table, upcalls
-from fluxpmix.pmix.admission import in_handshake, listening_ports, release_severed, send_at_once, sever
+from fluxpmix.pmix.admission import (
+    connections,
+    in_handshake,
+    listening_ports,
+    release_kept,
+    send_at_once,
+    sever,
+    withhold,
+)
 from fluxpmix.pmix.completions import OPERATION_SUCCEEDED, SUCCESS, completions, report
 from fluxpmix.pmix.gate import Gate
 from fluxpmix.pmix.host_calls import HostCalls
@@ -42,6 +50,7 @@ _BAD_PARAM = -27
 _NO_PERMISSIONS = -23
 _NOT_SUPPORTED = -47
 _UNREACHABLE = -25
+_TURNS = 50  # of libpmix's event loop; it takes one or two to hear of a closed connection
 
 # One server a process, as libpmix has one; the C functions live for ever, as its thread may call late.
 _active: Server | None = None
@@ -151,7 +160,7 @@ class Server(HostCalls):
         self._open_gate()
         self._completions.progress_thread = None
         self._handlers.clear()
-        release_severed()
+        release_kept()
         check(status, "PMIx_server_finalize")
 
     def __enter__(self) -> Server:
@@ -164,6 +173,24 @@ class Server(HostCalls):
     def listening_ports(self) -> tuple[int, ...]:
         """The TCP ports on which libpmix waits for clients."""
         return self._ports
+
+    def deregister_client(self, proc: Proc) -> None:
+        """Drop `proc`, connected or not; needed for processes that end without PMIx_Finalize.
+
+        Standard 4.2, section 17.2 (PMIx_server_deregister_client).
+        """
+        # libpmix closes a connection here without telling libevent, before 5.0.2 for good: whoever
+        # connects next under that descriptor would never be heard. Of those who hung up it hears first.
+        before = connections(self._ports)
+        for _ in range(_TURNS):
+            if not any(before.values()):
+                break
+            self._flush()
+            before = connections(self._ports)
+        super().deregister_client(proc)
+        if self._library.version < (5, 0, 2):
+            for descriptor in before.keys() - connections(self._ports).keys():
+                withhold(descriptor)
 
     # -- upcalls -------------------------------------------------------------------------------
 
