@@ -47,7 +47,7 @@ def facts(job: Job) -> LocalFacts:
         procdirs={rank: f"/tmp/f1/0/f1/{rank}" for rank in ranks},
         topology_signature="1N",
         cpus={rank: str(rank) for rank in ranks},
-        localities={rank: "SK0:CR0" for rank in ranks},
+        localities=dict.fromkeys(ranks, "SK0:CR0"),
         cpusets={rank: f"hwloc:{rank}" for rank in ranks},
         packages=dict.fromkeys(ranks, 0),
         node_map=Regex(b"pmix[node0]"),

@@ -48,7 +48,8 @@ def test_what_cannot_start_raises_with_its_exit_code(job: Launch, threads: bool)
 import threading
 stop = threading.Event()
 if {threads}: threading.Thread(target=stop.wait).start()
-tries = [(['nosuch'], {{}}), (['true'], {{'setopt': {{'libpmix': '/nosuch'}}}}), (['true'], {{'bogus': 1}}), ('true', {{}})]
+no_libpmix = {{'setopt': {{'libpmix': '/nosuch'}}}}
+tries = [(['nosuch'], {{}}), (['true'], no_libpmix), (['true'], {{'bogus': 1}}), ('true', {{}})]
 for command, options in tries:
     try: fluxpmix.run(command, **options)
     except (fluxpmix.LaunchError, fluxpmix.LibraryError, ValueError) as error:
