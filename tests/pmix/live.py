@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,44 @@ def client_program(library: Library, tmpdir: Path) -> list[str]:
         runpath = f"-Wl,-rpath,{Path(library.path).parent}"
         subprocess.run(["cc", "-O1", "-o", binary, source, library.path, runpath], check=True)
     return [str(binary)]
+
+
+def compiled(directory: Path, name: str, source: str, *options: str) -> Path:
+    """Compile a C text, or skip where there is no compiler."""
+    if shutil.which("cc") is None:
+        pytest.skip("no C compiler")
+    text, binary = directory / f"{name}.c", directory / name
+    text.write_text(source)
+    subprocess.run(["cc", "-o", binary, text, *options], check=True)
+    return binary
+
+
+def headers(library: Library) -> Path:
+    """Where the C headers of this library are, or a skip that says so."""
+    prefix = Path(library.path).resolve().parent.parent
+    for place in (prefix / "include", *sorted(Path("/usr/include").glob("pmix*"))):
+        if (place / "pmix_common.h").exists():
+            return place
+    pytest.skip(f"no headers beside {library.path}: install libpmix-dev")
+
+
+def c_values(directory: Path, include: Path, expressions: Iterable[str]) -> dict[str, int]:
+    """What these C expressions are with the headers of libpmix."""
+    wanted = list(expressions)
+    prints = "\n".join(f'    printf("%lld\\n", (long long)({expression}));' for expression in wanted)
+    source = f"""
+#include <stddef.h>
+#include <stdio.h>
+#include <pmix_server.h>
+int main(void)
+{{
+{prints}
+    return 0;
+}}
+"""
+    binary = compiled(directory, "values", source, f"-I{include}")
+    written = subprocess.run([binary], check=True, capture_output=True, text=True).stdout
+    return dict(zip(wanted, map(int, written.split()), strict=True))
 
 
 class Live:

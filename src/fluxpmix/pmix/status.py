@@ -188,12 +188,16 @@ def describe(code: int) -> str:
 
 
 class PmixError(Exception):
-    """A PMIx call failed: `call` is its name, `status` what it returned."""
+    """A PMIx call failed: `call` is its name, `status` what it returned, `detail` what else is known."""
 
     def __init__(self, status: int, call: str, detail: str = "") -> None:
         self.status: int = Status(status) if status in _NAMES else status
         self.call = call
+        self.detail = detail
         super().__init__(f"{call}: {describe(status)} ({int(status)}){f': {detail}' if detail else ''}")
+
+    def __reduce__(self) -> tuple[type[PmixError], tuple[int, str, str]]:
+        return type(self), (int(self.status), self.call, self.detail)
 
 
 class PmixTimeout(PmixError, TimeoutError):
