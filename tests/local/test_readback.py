@@ -26,7 +26,8 @@ KEPT_BACK: list[tuple[str, str, str, Any, str]] = [
     ("*", "4.2", "app .* PMIX_APPNUM", NOT_FOUND, "4.2 takes it for the question"),
     ("*", "4.2", "proc .* PMIX_NODEID", NOT_FOUND, "4.2 knows it of its own node's processes only"),
     ("5.0", "4.2", "(session|job) - PMIX_SESSION_ID", NOT_FOUND, "5.0 sends older clients no session"),
-    ("5.0", "5.0", "(session|job) - PMIX_SESSION_ID", INVALID_SESSION, "5.0's shared memory never gets it"),
+    ("5.0 shmem2", "*", "(session|job) - PMIX_SESSION_ID", INVALID_SESSION, "5.0's shared memory never gets it"),
+    ("5.0 shmem2", "4.2", "(session|job) - PMIX_SESSION_ID", NOT_FOUND, "5.0 sends older clients no session"),
 ]
 
 
@@ -150,15 +151,17 @@ def kept_back(found: Mapping[str, Any], name: str, server: str, client: str) -> 
 @pytest.mark.pmix
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
 @pytest.mark.parametrize("client", ["4.2", "5.0"])
-@pytest.mark.parametrize("server", ["4.2", "5.0"])
+@pytest.mark.parametrize("server", ["4.2", "5.0", "5.0 shmem2"])
 def test_every_attribute_is_read_back_by_every_rank(job: Launch, server: str, client: str, shape: Shape) -> None:
     command = ["python", CLIENTS / "readback.py", ",".join(shape.hosts), len(shape.apps)]
-    words = [*shape.options, "-o", f"libpmix={libpmix(server)}", "-o", "mpi=ompi", "-o", "cpu-affinity=per-task"]
+    version, _, datastore = server.partition(" ")
+    more = {"PMIX_MCA_gds": f"{datastore},hash"} if datastore else {}
+    words = [*shape.options, "-o", f"libpmix={libpmix(version)}", "-o", "mpi=ompi", "-o", "cpu-affinity=per-task"]
     variables = f"--env=FLUXPMIX_LIBPMIX={libpmix(client)}"
     words += [variables, *command]
     for size in shape.apps[1:]:
         words += [":", "-n", size, variables, *command]
-    result = job.run(*words)
+    result = job.run(*words, env=more)
     reports = {report["me"]: report for report in map(json.loads, result.lines)}
     assert sorted(reports) == list(range(sum(shape.apps)))
     for rank, found in reports.items():

@@ -9,7 +9,8 @@ server finalize, and the removal of what libpmix leaves in the server's director
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 
 from fluxpmix.job.registration import LocalFacts, registration
 from fluxpmix.pmix import attributes
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from fluxpmix.pmix.upcalls import Upcall
 
 RM_NAME = "fluxpmix"
+_DATASTORE = "PMIX_MCA_gds"
+_SMALL = 1 << 16  # processes times local ones: what clients keep in all, in units of one process's data
 
 
 class Site(Record):
@@ -81,13 +84,14 @@ class JobServer:
         procdirs = {rank: os.path.join(self._nsdir, str(rank)) for rank in ranks}
         for path in (self._nsdir, *procdirs.values()):
             os.mkdir(path, 0o700)
-        server = self._server = Server(
-            self._library,
-            self._on_upcall,
-            serves=self._serves,
-            gate=self._site.gate,
-            directives=self._server_directives(),
-        )
+        with self._datastore():
+            server = self._server = Server(
+                self._library,
+                self._on_upcall,
+                serves=self._serves,
+                gate=self._site.gate,
+                directives=self._server_directives(),
+            )
         server.register_resources([Info(attributes.RM_NAME, RM_NAME)])
         facts = self._facts(server, procdirs)
         infos = [*registration(self._job, facts).infos(), *self._site.job_infos]
@@ -154,6 +158,24 @@ class JobServer:
         if self._server is None:
             raise RuntimeError("the job's PMIx server is not open")
         return self._server
+
+    @contextmanager
+    def _datastore(self) -> Iterator[None]:
+        """Have libpmix keep a small job's data in hash tables, unless the user has chosen.
+
+        5.x's default is shared memory, which saves clients from having a copy each; but setting it up takes
+        longer than sending them all that there is of a small job (`bench/launch.py`: by a quarter). 4.2's
+        hash tables lose the session's id.
+        """
+        small = self._job.size * len(self.ranks) <= _SMALL and self._library.version >= (5, 0, 0)
+        small = small and _DATASTORE not in os.environ
+        if small:
+            os.environ[_DATASTORE] = "hash"
+        try:
+            yield
+        finally:
+            if small:
+                del os.environ[_DATASTORE]
 
     def _node_names(self) -> str:
         return ",".join(node.hostname for node in self._job.nodes)
