@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from fluxpmix.host.effects import Effect, Log, Raise, Reply, Send
 from fluxpmix.host.host import Host
@@ -28,6 +29,13 @@ def procs(*ranks: int) -> tuple[Proc, ...]:
     return tuple(Proc(NSPACE, rank) for rank in ranks) or (Proc(NSPACE, RANK_WILDCARD),)
 
 
+def joined(payload: Any) -> Any:
+    """What libpmix makes of a payload of buffers; others are as they are."""
+    if isinstance(payload, (tuple, list)) and all(isinstance(part, (bytes, memoryview)) for part in payload):
+        return b"".join(payload)
+    return payload
+
+
 class Network:
     """`shells` hosts; messages between a pair stay in order, pairs are served as `choose` says."""
 
@@ -36,7 +44,7 @@ class Network:
         self.hosts = [Host(self.job, n, fanout=fanout, default_timeout=timeout) for n in range(len(counts))]
         self.now = 0.0
         self.queues: dict[tuple[int, int], deque[bytes]] = {}
-        self.replies: dict[int, tuple[int, bytes | None]] = {}
+        self.replies: dict[int, tuple[int, Any]] = {}
         self.answered: list[int] = []
         self.raised: list[Raise] = []
         self.logs: list[Log] = []
@@ -55,8 +63,7 @@ class Network:
                     self.queues.setdefault((shell, effect.shell), deque()).append(frame)
             elif isinstance(effect, Reply):
                 assert effect.upcall not in self.replies, "an upcall was answered twice"
-                payload = None if effect.payload is None else b"".join(effect.payload)
-                self.replies[effect.upcall] = (int(effect.status), payload)
+                self.replies[effect.upcall] = (int(effect.status), joined(effect.payload))
                 self.answered.append(effect.upcall)
             elif isinstance(effect, Raise):
                 self.raised.append(effect)

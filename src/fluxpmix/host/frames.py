@@ -16,8 +16,9 @@ from enum import IntEnum
 from fluxpmix.host.effects import Buffer, Frame
 from fluxpmix.pmix.record import Record
 
-VERSION = 1
+VERSION = 2
 DIGEST_SIZE = 16
+NO_DIGEST = bytes(DIGEST_SIZE)  # of what is no collective
 _HEADER = struct.Struct("!BBHiI16sI")
 _BLOCK = struct.Struct("!IQ")
 
@@ -30,6 +31,8 @@ class Tag(IntEnum):
     FAIL = 3  # it ended without one
     PROBE = 4  # are you going to contribute? the block holds the participants
     DIED = 5  # a process is gone that had not finalized; the block holds its rank
+    ASK = 6  # direct modex: what a process put is wanted
+    DATA = 7  # and here it is, or why not
 
 
 class FrameError(ValueError):

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from fluxpmix.host import frames
 from fluxpmix.host.abort import Aborts
+from fluxpmix.host.capability import Capability
 from fluxpmix.host.collective import Collectives
 from fluxpmix.host.control import JobControls
 from fluxpmix.host.directory import Directory
+from fluxpmix.host.dmodex import DirectModexes
 from fluxpmix.host.effects import Buffer, Effect, Level, Log, Reply, Send
 from fluxpmix.host.fence import Fences
 from fluxpmix.host.frames import FrameError, Message, Tag
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-_NO_DIGEST = bytes(frames.DIGEST_SIZE)
 _COMPLAINTS = 20  # bad frames that are logged; all are counted
 
 
@@ -37,11 +38,20 @@ class Host:
         self._size = len(job.nodes)
         self._directory = Directory(job)
         self._collectives = Collectives(self._directory, shell_rank, self._size, fanout)
+        self._dmodex = DirectModexes(self._directory, job.nspace, shell_rank, default_timeout)
+        # Those that reach over shells by themselves, and not by a collective.
+        self._reaching: tuple[Capability, ...] = (self._dmodex,)
         self._capabilities: dict[type[Upcall], Any] = {
             upcall: capability
-            for capability in (Fences(self._collectives, default_timeout), Aborts(job), JobControls())
+            for capability in (
+                Fences(self._collectives, default_timeout),
+                Aborts(job),
+                JobControls(),
+                *self._reaching,
+            )
             for upcall in capability.serves
         }
+        self._receivers = {tag: capability for capability in self._reaching for tag in capability.takes}
         self._connected: set[int] = set()
         self._finalized: set[int] = set()
         self._bad_frames = 0
@@ -56,17 +66,18 @@ class Host:
     @property
     def idle(self) -> bool:
         """Whether nothing is under way."""
-        return self._collectives.idle
+        return self._collectives.idle and all(one.idle for one in self._reaching)
 
     @property
     def deadline(self) -> float | None:
         """When `tick` wants to be called, None for never."""
-        return self._collectives.deadline
+        moments = [self._collectives.deadline, *(one.deadline for one in self._reaching)]
+        return min((moment for moment in moments if moment is not None), default=None)
 
     @property
     def counters(self) -> dict[str, int]:
         """How often what happened: collectives completed and failed, frames retired and refused."""
-        return {**self._collectives.counters, "malformed": self._bad_frames}
+        return {**self._collectives.counters, **self._dmodex.counters, "malformed": self._bad_frames}
 
     # -- what happens ------------------------------------------------------------------------------
 
@@ -75,10 +86,15 @@ class Host:
         out: list[Effect] = []
         if isinstance(upcall, ClientConnected):
             self._connected.add(upcall.proc.rank)
+            self._finalized.discard(upcall.proc.rank)
+            for one in self._reaching:
+                one.connected(upcall.proc.rank)
             out.append(Reply(upcall.id, Status.SUCCESS))
         elif isinstance(upcall, ClientFinalized):
             self._finalized.add(upcall.proc.rank)
             out.append(Reply(upcall.id, Status.SUCCESS))
+            for one in self._reaching:
+                one.finalized(upcall.proc.rank, now, out)
         elif (capability := self._capabilities.get(type(upcall))) is not None:
             capability.upcall(upcall, now, out)
         else:
@@ -95,7 +111,11 @@ class Host:
             if message.tag is Tag.DIED:
                 self._peer_died(source, message, out)
                 return out
-            complaint = self._collectives.receive(source, message, frame, out)
+            receiver = self._receivers.get(message.tag)
+            if receiver is not None:
+                complaint = receiver.receive(source, message, now, out)
+            else:
+                complaint = self._collectives.receive(source, message, frame, out)
             if complaint is not None:
                 raise FrameError(complaint)
         except FrameError as error:
@@ -104,6 +124,8 @@ class Host:
 
     def task_started(self, rank: int, pid: int, now: float) -> list[Effect]:
         """Task `rank` of this shell runs as process `pid`."""
+        for one in self._reaching:
+            one.started(rank, pid)
         return []
 
     def task_exited(self, rank: int, wait_status: int, now: float) -> list[Effect]:
@@ -114,31 +136,41 @@ class Host:
         """
         out: list[Effect] = []
         if rank in self._connected and rank not in self._finalized:
-            frame = frames.encode(Message(Tag.DIED, 0, 0, _NO_DIGEST, 0, ((self._me, rank.to_bytes(4, "big")),)))
+            frame = frames.encode(Message(Tag.DIED, 0, 0, frames.NO_DIGEST, 0, ((self._me, rank.to_bytes(4, "big")),)))
             out.extend(Send(shell, frame) for shell in range(self._size) if shell != self._me)
         self._collectives.died(rank, out)
+        for one in self._reaching:
+            one.exited(rank, wait_status, now, out)
         return out
 
     def shell_lost(self, shell: int, reason: str, now: float) -> list[Effect]:
         """Peer `shell` is gone for good."""
         out: list[Effect] = [Log(Level.NOTICE, f"lost shell {shell}: {reason}")]
         self._collectives.shell_lost(shell, out)
+        for one in self._reaching:
+            one.shell_lost(shell, now, out)
         return out
 
     def modex_ready(self, token: int, status: int, data: bytes, now: float) -> list[Effect]:
         """Take libpmix's answer to a `RequestModex`."""
-        return [Log(Level.WARNING, f"an answer to modex request {token}, which was not made")]
+        out: list[Effect] = []
+        self._dmodex.modex_ready(token, status, data, now, out)
+        return out
 
     def tick(self, now: float) -> list[Effect]:
         """Let deadlines that have passed take effect."""
         out: list[Effect] = []
         self._collectives.tick(now, out)
+        for one in self._reaching:
+            one.tick(now, out)
         return out
 
     def close(self, now: float) -> list[Effect]:
         """Answer whatever is still open: the job is over."""
         out: list[Effect] = []
         self._collectives.abandon(int(Status.ERR_LOST_CONNECTION), out)
+        for one in self._reaching:
+            one.abandon(int(Status.ERR_LOST_CONNECTION), out)
         return out
 
     # -- inside ------------------------------------------------------------------------------------

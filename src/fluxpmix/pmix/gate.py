@@ -30,8 +30,7 @@ _RTLD_NOW_NOLOAD = 0x2 | 0x4
 _RTLD_DI_LINKMAP = 2
 _READ_WRITE = 0x1 | 0x2
 # Tags of an ELF file's dynamic section, and the sizes of its records (64 bits).
-_PLTRELSZ, _STRTAB, _SYMTAB, _RELA, _RELASZ, _JMPREL = 2, 5, 6, 7, 8, 23
-_RELOCATION, _SYMBOL = 24, 24
+_PLTRELSZ, _STRTAB, _SYMTAB, _RELA, _RELASZ, _STRSZ, _JMPREL = 2, 5, 6, 7, 8, 10, 23
 
 
 class Gate:
@@ -97,11 +96,18 @@ def _import_slot(library: Library, name: bytes) -> Any:
         address = tags.get(tag, 0)
         return address if address >= base else address + base
 
+    # Where the names of symbols may start that read `name`: in bulk, for somebody waits at every launch.
+    names = bytes(ffi.buffer(ffi.cast("char *", at(_STRTAB)), tags.get(_STRSZ, 0)))
+    starts = set()
+    found = names.find(name + b"\0")
+    while found >= 0:
+        starts.add(found)
+        found = names.find(name + b"\0", found + 1)
+    symbols = ffi.cast("uint32_t *", at(_SYMTAB))  # six words each, the first where its name starts
     for table, size in ((_JMPREL, _PLTRELSZ), (_RELA, _RELASZ)):
         records = ffi.buffer(ffi.cast("char *", at(table)), tags.get(size, 0)) if table in tags else b""
         for offset, info, _addend in iter_unpack("QQq", records):
-            symbol = ffi.cast("uint32_t *", at(_SYMTAB) + (info >> 32) * _SYMBOL)
-            if info >> 32 and ffi.string(ffi.cast("char *", at(_STRTAB) + symbol[0])) == name:
+            if info >> 32 and symbols[(info >> 32) * 6] in starts:
                 return _writable(library, base + offset)
     raise LibraryError(f"cannot guard {library.path}: it does not import {name.decode()}()")
 

@@ -25,7 +25,7 @@ RANK_WILDCARD = 0xFFFFFFFE
 RANK_LOCAL_NODE = 0xFFFFFFFD
 RANK_INVALID = 0xFFFFFFFC
 RANK_LOCAL_PEERS = 0xFFFFFFFB
-RANK_VALID = 0xFFFFFF9B  # the largest rank that names a process
+RANK_VALID = 0xFFFFFFCD  # the largest rank that names a process
 
 
 class DataType(IntEnum):
