@@ -1,0 +1,61 @@
+"""What `host.py` tells every capability that reaches over shells, and what each may leave out.
+
+A capability that needs more than its upcalls derives from this: `host.py` holds one of each, hands it
+the frames whose tags it `takes`, and tells it of deaths, lost shells, the time and the end.
+"""
+
+from __future__ import annotations
+
+from fluxpmix.host.effects import Effect
+from fluxpmix.host.frames import Message, Tag
+from fluxpmix.pmix.upcalls import Upcall
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class Capability:
+    """Nothing under way, nobody to tell."""
+
+    serves: tuple[type[Upcall], ...] = ()
+    takes: tuple[Tag, ...] = ()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is under way here."""
+        return True
+
+    @property
+    def deadline(self) -> float | None:
+        """When `tick` wants to be called."""
+        return None
+
+    def upcall(self, upcall: Any, now: float, out: list[Effect]) -> None:
+        """Take a request of this shell's libpmix, one of `serves`."""
+        raise NotImplementedError
+
+    def receive(self, source: int, message: Message, now: float, out: list[Effect]) -> str | None:
+        """Take a frame of peer `source`, one of `takes`. Returns what is wrong with it, if something is."""
+        raise NotImplementedError
+
+    def started(self, rank: int, pid: int) -> None:
+        """Task `rank` of this shell runs."""
+
+    def connected(self, rank: int) -> None:
+        """Process `rank` of this shell called PMIx_Init."""
+
+    def finalized(self, rank: int, now: float, out: list[Effect]) -> None:
+        """Process `rank` of this shell called PMIx_Finalize."""
+
+    def exited(self, rank: int, wait_status: int, now: float, out: list[Effect]) -> None:
+        """Task `rank` of this shell is gone."""
+
+    def shell_lost(self, shell: int, now: float, out: list[Effect]) -> None:
+        """Peer `shell` is gone for good."""
+
+    def tick(self, now: float, out: list[Effect]) -> None:
+        """Let deadlines that have passed take effect."""
+
+    def abandon(self, status: int, out: list[Effect]) -> None:
+        """Answer all that is open: the job is over."""

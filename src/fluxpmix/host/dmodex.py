@@ -1,0 +1,433 @@
+"""Direct modex: fetch what a process put from the server that hosts it. Standard 4.2, sections 7.2 and 17.3.7.
+
+`host.py` hands over each DirectModex upcall: a local process wants a key of a process that is not here,
+and libpmix does not have it. The rank's shell is asked, asks its own libpmix, and answers with all that
+the rank has put; requests of one shell for one rank share one message, and those of all shells for one
+rank share one question to libpmix. libpmix answers at the rank's first commit and says nothing of later
+ones, so a key that is not among what was committed is looked for again, less and less often, until
+it is there, the request's time is over, or the rank can put no more.
+
+    ASK   generation: the asker's token; block: rank u32, milliseconds u32 (0: no limit), then the keys
+    DATA  generation: the token asked with; status; block: the blob
+"""
+
+from __future__ import annotations
+
+import struct
+
+from fluxpmix.host.capability import Capability
+from fluxpmix.host.directory import Directory, UnknownProc
+from fluxpmix.host.effects import Buffer, Effect, Level, Log, Reply, RequestModex, Send
+from fluxpmix.host.fence import timeout
+from fluxpmix.host.frames import NO_DIGEST, Message, Tag, encode
+from fluxpmix.pmix import attributes
+from fluxpmix.pmix.status import Status
+from fluxpmix.pmix.types import MAX_KEYLEN, RANK_VALID, Proc, find
+from fluxpmix.pmix.upcalls import DirectModex
+
+SUCCESS = int(Status.SUCCESS)
+NOT_FOUND = int(Status.ERR_NOT_FOUND)
+TIMEOUT = int(Status.ERR_TIMEOUT)
+LOST = int(Status.ERR_LOST_CONNECTION)
+DIED = int(Status.ERR_PROC_TERM_WO_SYNC)
+
+ANYTHING = b""  # instead of a key: whatever there is
+# What libpmix says of a rank that has put nothing for others.
+_NOTHING = (Status.ERR_NOT_FOUND, Status.ERR_PROC_ENTRY_NOT_FOUND, Status.ERR_DATA_VALUE_NOT_FOUND)
+# How long after an answer without the key libpmix is asked again, and at most (seconds).
+_AGAIN, _AT_MOST = 0.005, 0.5
+# How long libpmix has to answer for a rank that has finalized: it does at once, or never.
+_LAST_WORD = 1.0
+_RESERVED = "pmix"
+_ONE = b"\2"
+_ASK = struct.Struct("!II")
+_KEY = struct.Struct("!H")
+_MOST_KEYS = 4096
+_LONGEST = 0xFFFFFFFF  # milliseconds; longer is for ever
+_HONOURED = frozenset(
+    (
+        attributes.REQUIRED_KEY,
+        attributes.TIMEOUT,
+        attributes.IMMEDIATE,
+        attributes.OPTIONAL,
+        attributes.GET_REFRESH_CACHE,
+        attributes.GET_STATIC_VALUES,
+        attributes.GET_POINTER_VALUES,
+        attributes.DATA_SCOPE,
+    )
+)
+
+
+class _Waiting:
+    """An open upcall of this shell."""
+
+    __slots__ = ("deadline", "key")
+
+    def __init__(self, key: bytes, deadline: float | None) -> None:
+        self.key = key
+        self.deadline = deadline
+
+
+class _Request:
+    """What this shell wants of one rank: one message stands for all that wait."""
+
+    __slots__ = ("shell", "token", "told", "until", "waiting")
+
+    def __init__(self, shell: int, token: int) -> None:
+        self.shell = shell
+        self.token = token
+        self.waiting: dict[int, _Waiting] = {}  # by upcall
+        # What the rank's shell has been told: the keys, and until when they are wanted.
+        self.told: frozenset[bytes] = frozenset()
+        self.until: float | None = 0.0
+
+
+class _Asker:
+    """What one shell (this one too) wants of one rank that is here."""
+
+    __slots__ = ("deadline", "keys", "token")
+
+    def __init__(self, token: int, keys: tuple[bytes, ...], deadline: float | None) -> None:
+        self.token = token
+        self.keys = keys
+        self.deadline = deadline
+
+
+class _Held:
+    """A rank of this shell whose data somebody waits for."""
+
+    __slots__ = ("again", "askers", "pause")
+
+    def __init__(self) -> None:
+        self.askers: dict[int, _Asker] = {}  # by shell
+        self.again: float | None = None  # when to ask libpmix again, or to wait for it no longer
+        self.pause = _AGAIN
+
+
+class DirectModexes(Capability):
+    """The direct modex of one shell: what its processes want, and what is wanted of them."""
+
+    serves = (DirectModex,)
+    takes = (Tag.ASK, Tag.DATA)
+
+    def __init__(self, directory: Directory, nspace: str, me: int, default_timeout: float | None) -> None:
+        self._directory = directory
+        self._nspace = nspace
+        self._me = me
+        self._default_timeout = default_timeout
+        self._requests: dict[int, _Request] = {}  # by rank
+        self._ranks: dict[int, int] = {}  # token of a request: its rank
+        self._held: dict[int, _Held] = {}  # by rank
+        # Questions that libpmix has not answered, by rank and by token; it keeps them until the rank commits.
+        self._questions: dict[int, int] = {}
+        self._asked: dict[int, int] = {}
+        self._over: dict[int, int] = {}  # rank here that can put no more: what to say of it
+        self._ended: set[int] = set()  # ranks here whose task is gone
+        self._lost: set[int] = set()
+        self._tokens = 0
+        self.counters = {"fetched": 0, "fetched for others": 0, "late": 0}
+
+    @property
+    def idle(self) -> bool:
+        return not self._requests and not self._held
+
+    @property
+    def deadline(self) -> float | None:
+        moments = [one.deadline for request in self._requests.values() for one in request.waiting.values()]
+        for held in self._held.values():
+            moments.append(held.again)
+            moments += [asker.deadline for asker in held.askers.values()]
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    # -- what processes of this shell want ---------------------------------------------------------
+
+    def upcall(self, upcall: DirectModex, now: float, out: list[Effect]) -> None:
+        """Ask for what `upcall.proc` put; the reply comes when its shell has answered."""
+        unknown = [info.key for info in upcall.directives if info.required and info.key not in _HONOURED]
+        if unknown:
+            out.append(Log(Level.ERROR, f"get: {', '.join(unknown)} is required, but not supported"))
+            out.append(Reply(upcall.id, Status.ERR_NOT_SUPPORTED))
+            return
+        key = find(upcall.directives, attributes.REQUIRED_KEY) or ""
+        rank = upcall.proc.rank
+        if rank > RANK_VALID or key.startswith(_RESERVED):
+            # All that a server must tell of a namespace and its processes is registered, so it is not to be had.
+            out.append(Reply(upcall.id, NOT_FOUND))
+            return
+        try:
+            (shell,) = self._directory.shells((upcall.proc,))
+        except UnknownProc:
+            out.append(Reply(upcall.id, NOT_FOUND))
+            return
+        if shell in self._lost:
+            out.append(Reply(upcall.id, LOST))
+            return
+        seconds = timeout(upcall.directives, self._default_timeout)
+        wanted = key.encode("utf-8", "surrogateescape")
+        request = self._requests.get(rank)
+        if request is None:
+            request = self._requests[rank] = _Request(shell, self._token())
+            self._ranks[request.token] = rank
+        request.waiting[upcall.id] = _Waiting(wanted, None if seconds is None else now + seconds)
+        self._ask(rank, request, now, out)
+
+    def _ask(self, rank: int, request: _Request, now: float, out: list[Effect]) -> None:
+        """Tell the rank's shell what is wanted, unless it knows."""
+        keys = frozenset(one.key for one in request.waiting.values())
+        until: float | None = 0.0
+        for one in request.waiting.values():
+            until = None if until is None or one.deadline is None else max(until, one.deadline)
+        longer = until is None if request.until is not None else False
+        if until is not None and request.until is not None:
+            longer = until > request.until
+        if keys <= request.told and not longer:
+            return
+        request.told, request.until = keys, until
+        if request.shell == self._me:
+            self._wanted(self._me, rank, request.token, tuple(sorted(keys)), until, now, out)
+            return
+        milliseconds = 0 if until is None else max(1, int((until - now) * 1000))
+        body = bytearray(_ASK.pack(rank, milliseconds if milliseconds <= _LONGEST else 0))
+        for key in sorted(keys):
+            body += _KEY.pack(len(key)) + key
+        message = Message(Tag.ASK, 0, request.token, NO_DIGEST, 0, ((self._me, bytes(body)),))
+        out.append(Send(request.shell, encode(message)))
+
+    def _answered(self, rank: int, status: int, blob: Buffer, now: float, out: list[Effect]) -> None:
+        """Complete what waits for `rank`; ask again for keys that are not in what came."""
+        request = self._requests[rank]
+        for upcall, one in list(request.waiting.items()):
+            if status != SUCCESS:
+                out.append(Reply(upcall, status))
+            elif holds(blob, one.key):
+                self.counters["fetched"] += 1
+                out.append(Reply(upcall, SUCCESS, (blob,)))
+            else:
+                continue
+            del request.waiting[upcall]
+        del self._ranks[request.token]
+        if not request.waiting:
+            del self._requests[rank]
+            return
+        request.token = self._token()
+        request.told = frozenset()
+        self._ranks[request.token] = rank
+        self._ask(rank, request, now, out)
+
+    # -- what is wanted of processes of this shell -------------------------------------------------
+
+    def receive(self, source: int, message: Message, now: float, out: list[Effect]) -> str | None:
+        """Take a question about a rank that is here, or the answer to one of ours."""
+        if message.tag is Tag.DATA:
+            return self._receive_data(source, message, now, out)
+        body = bytes(message.blocks[0][1]) if len(message.blocks) == 1 else b""
+        if len(body) < _ASK.size:
+            return "a modex request without a rank"
+        rank, milliseconds = _ASK.unpack_from(body)
+        try:
+            keys = _keys(body)
+            (shell,) = self._directory.shells((Proc(self._nspace, rank),))
+        except (ValueError, LookupError) as error:
+            return f"a modex request for rank {rank}: {error}"
+        if shell != self._me:
+            return f"a modex request for rank {rank}, which is not here"
+        deadline = now + milliseconds / 1000 if milliseconds else None
+        self._wanted(source, rank, message.generation, keys, deadline, now, out)
+        return None
+
+    def _receive_data(self, source: int, message: Message, now: float, out: list[Effect]) -> str | None:
+        rank = self._ranks.get(message.generation)
+        if rank is None:
+            self.counters["late"] += 1
+            return None
+        if self._requests[rank].shell != source:
+            return f"the data of rank {rank} from a shell that does not host it"
+        if message.status > 0 or len(message.blocks) != (message.status == SUCCESS):
+            return f"the data of rank {rank} with status {message.status} and {len(message.blocks)} blocks"
+        self._answered(rank, message.status, message.blocks[0][1] if message.blocks else b"", now, out)
+        return None
+
+    def _wanted(
+        self,
+        source: int,
+        rank: int,
+        token: int,
+        keys: tuple[bytes, ...],
+        deadline: float | None,
+        now: float,
+        out: list[Effect],
+    ) -> None:
+        if rank in self._ended:
+            self._tell(source, rank, token, self._over[rank], b"", now, out)
+            return
+        held = self._held.get(rank)
+        if held is None:
+            held = self._held[rank] = _Held()
+        known = held.askers.get(source)
+        if known is not None and _newer(known.token, token):
+            return  # a question that came late
+        held.askers[source] = _Asker(token, keys, deadline)
+        if rank not in self._questions:
+            self._question(rank, held, out)
+        if rank in self._over and held.again is None:
+            held.again = now + _LAST_WORD
+
+    def _question(self, rank: int, held: _Held, out: list[Effect]) -> None:
+        held.again = None
+        token = self._questions[rank] = self._token()
+        self._asked[token] = rank
+        out.append(RequestModex(token, Proc(self._nspace, rank)))
+
+    def modex_ready(self, token: int, status: int, data: bytes, now: float, out: list[Effect]) -> None:
+        """Take what libpmix says of a rank."""
+        rank = self._asked.pop(token, None)
+        if rank is None:
+            self.counters["late"] += 1
+            return
+        del self._questions[rank]
+        held = self._held.get(rank)
+        if held is None:
+            return
+        if status != SUCCESS and status not in _NOTHING:
+            self._end(rank, status, now, out)
+            return
+        for source, asker in list(held.askers.items()):
+            # A rank that has put nothing for others has no blob, and libpmix would take none for another thing.
+            if data and any(holds(data, key) for key in asker.keys):
+                del held.askers[source]
+                self._tell(source, rank, asker.token, SUCCESS, data, now, out)
+            elif ANYTHING in asker.keys:
+                del held.askers[source]
+                self._tell(source, rank, asker.token, NOT_FOUND, b"", now, out)
+        # Telling ourselves may have asked anew.
+        if rank not in self._held:
+            return
+        if not held.askers:
+            del self._held[rank]
+        elif rank in self._over:
+            self._end(rank, self._over[rank], now, out)
+        elif rank not in self._questions:
+            held.again = now + held.pause
+            held.pause = min(2 * held.pause, _AT_MOST)
+
+    def _tell(
+        self, shell: int, rank: int, token: int, status: int, blob: Buffer, now: float, out: list[Effect]
+    ) -> None:
+        if shell == self._me:
+            if self._ranks.get(token) == rank:
+                self._answered(rank, status, blob, now, out)
+            return
+        if status == SUCCESS:
+            self.counters["fetched for others"] += 1
+        blocks: tuple[tuple[int, Buffer], ...] = ((self._me, blob),) if status == SUCCESS else ()
+        out.append(Send(shell, encode(Message(Tag.DATA, 0, token, NO_DIGEST, status, blocks))))
+
+    def _end(self, rank: int, status: int, now: float, out: list[Effect]) -> None:
+        """Nothing more will come of `rank`."""
+        held = self._held.pop(rank, None)
+        if held is None:
+            return
+        for source, asker in held.askers.items():
+            self._tell(source, rank, asker.token, status, b"", now, out)
+
+    # -- what happens ------------------------------------------------------------------------------
+
+    def connected(self, rank: int) -> None:
+        self._over.pop(rank, None)
+
+    def finalized(self, rank: int, now: float, out: list[Effect]) -> None:
+        """What `rank` has not committed by now will not come: ask libpmix for the last time."""
+        self._over[rank] = NOT_FOUND
+        held = self._held.get(rank)
+        if held is None:
+            return
+        if rank not in self._questions:
+            self._question(rank, held, out)
+        held.again = now + _LAST_WORD
+
+    def exited(self, rank: int, wait_status: int, now: float, out: list[Effect]) -> None:
+        self._ended.add(rank)
+        status = self._over.setdefault(rank, DIED)
+        self._asked.pop(self._questions.pop(rank, 0), None)
+        self._end(rank, status, now, out)
+
+    def shell_lost(self, shell: int, now: float, out: list[Effect]) -> None:
+        self._lost.add(shell)
+        for rank, request in list(self._requests.items()):
+            if request.shell == shell:
+                self._answered(rank, LOST, b"", now, out)
+        for rank, held in list(self._held.items()):
+            held.askers.pop(shell, None)
+            self._forget_unwanted(rank, held)
+
+    def tick(self, now: float, out: list[Effect]) -> None:
+        for rank, request in list(self._requests.items()):
+            for upcall, one in list(request.waiting.items()):
+                if one.deadline is not None and one.deadline <= now:
+                    del request.waiting[upcall]
+                    out.append(Reply(upcall, TIMEOUT))
+            if not request.waiting:
+                # Its shell forgets by itself: it was told until when.
+                del self._requests[rank], self._ranks[request.token]
+        for rank, held in list(self._held.items()):
+            for source, asker in list(held.askers.items()):
+                if asker.deadline is not None and asker.deadline <= now:
+                    del held.askers[source]
+            if self._forget_unwanted(rank, held) or held.again is None or held.again > now:
+                continue
+            if rank in self._over:
+                self._end(rank, self._over[rank], now, out)
+            else:
+                self._question(rank, held, out)
+
+    def abandon(self, status: int, out: list[Effect]) -> None:
+        for request in self._requests.values():
+            out.extend(Reply(upcall, status) for upcall in request.waiting)
+        for table in (self._requests, self._ranks, self._held, self._questions, self._asked):
+            table.clear()
+
+    # -- inside ------------------------------------------------------------------------------------
+
+    def _token(self) -> int:
+        self._tokens = (self._tokens + 1) & 0xFFFFFFFF
+        return self._tokens
+
+    def _forget_unwanted(self, rank: int, held: _Held) -> bool:
+        """Drop a rank that nobody asks for any more; libpmix's answer, if it comes, is nobody's."""
+        if held.askers:
+            return False
+        del self._held[rank]
+        return True
+
+
+def holds(blob: Buffer, key: bytes) -> bool:
+    """Whether a key is in what libpmix packed: a count of 1, the key's length with its NUL, the key, ..."""
+    if key == ANYTHING:
+        return True
+    data = bytes(blob)
+    length = 2 * (len(key) + 1)  # as a signed number of which each byte has 7 bits
+    coded = bytes((length,)) if length < 128 else bytes((length & 127 | 128, length >> 7))
+    return (_ONE if data.startswith(_ONE) else b"") + coded + key + b"\0" in data
+
+
+def _newer(known: int, token: int) -> bool:
+    """Whether `known` was made after `token`: tokens count up and wrap around."""
+    return known != token and (known - token) & 0xFFFFFFFF < 1 << 31
+
+
+def _keys(body: bytes) -> tuple[bytes, ...]:
+    """Return the keys of an ASK. Raises ValueError for a body that is no such thing."""
+    keys: list[bytes] = []
+    at = _ASK.size
+    while at < len(body):
+        if at + _KEY.size > len(body):
+            raise ValueError("a key without its length")
+        (length,) = _KEY.unpack_from(body, at)
+        at += _KEY.size
+        if length > MAX_KEYLEN or at + length > len(body) or len(keys) == _MOST_KEYS:
+            raise ValueError(f"key {len(keys)} with {length} bytes")
+        keys.append(body[at : at + length])
+        at += length
+    if not keys:
+        raise ValueError("no keys")
+    return tuple(keys)
