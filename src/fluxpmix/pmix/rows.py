@@ -44,7 +44,10 @@ def fill_rows(ffi: Any, outer: Any, rows: Rows, keep: list[Any]) -> None:
     keep += (inner, arrays)
 
     for at, column in enumerate(rows.columns):
-        scalar = column.values[0] if isinstance(column.values, array) else column.values
+        scalar = column.values
+        if isinstance(scalar, array):
+            _check(column.key, scalar, rows.count)
+            scalar = scalar[0]
         ffi.memmove(inner + at, ffi.new("pmix_info_t *"), info_size)
         fill_info(ffi, inner[at], Info(column.key, scalar, column.type), keep)
     _repeat(ffi, inner, info_size * width, rows.count)
@@ -52,7 +55,6 @@ def fill_rows(ffi: Any, outer: Any, rows: Rows, keep: list[Any]) -> None:
     view = memoryview(ffi.buffer(inner, rows.count * width * info_size)).cast("B")
     for at, column in enumerate(rows.columns):
         if isinstance(column.values, array):
-            _check(column.key, column.values, rows.count)
             _assign(view, at * info_size + value, width * info_size, _same_width(column))
 
     inner_at, outer_at = int(ffi.cast("uintptr_t", inner)), int(ffi.cast("uintptr_t", arrays))
