@@ -113,6 +113,14 @@ class Driver:
         """Start the PMIx server and register the job and its local tasks (launch stage 2)."""
         self._server.open()
 
+    def open_server(self) -> None:
+        """Do the first half of `open`: start the server, which knows no job yet; on any thread."""
+        self._server.start()
+
+    def open_job(self, credential: str) -> None:
+        """Do the second half: register the job, with the credential that shell 0 made for it."""
+        self._server.register(credential)
+
     def start(self, ready: Callable[[], None]) -> None:
         """Set the application up on every shell, then call `ready`: tasks may be forked.
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 from fluxpmix.job.registration import LocalFacts, registration
 from fluxpmix.pmix import attributes
-from fluxpmix.pmix.record import Record
+from fluxpmix.pmix.record import Record, replace
 from fluxpmix.pmix.server import Server
 from fluxpmix.pmix.types import Info, Infos, Proc, Range
 
@@ -80,10 +80,11 @@ class JobServer:
 
         Raises `PmixError` where libpmix refuses, `OSError` where a directory cannot be made.
         """
-        ranks = self.ranks
-        procdirs = {rank: os.path.join(self._nsdir, str(rank)) for rank in ranks}
-        for path in (self._nsdir, *procdirs.values()):
-            os.mkdir(path, 0o700)
+        self.start()
+        self.register()
+
+    def start(self) -> None:
+        """The first half of `open`: the server alone, which knows no job yet; on any thread."""
         with self._datastore():
             server = self._server = Server(
                 self._library,
@@ -93,6 +94,15 @@ class JobServer:
                 directives=self._server_directives(),
             )
         server.register_resources([Info(attributes.RM_NAME, RM_NAME)])
+
+    def register(self, credential: str | None = None) -> None:
+        """The second half: the job, with the credential that another shell made for it, and its clients."""
+        server, ranks = self._open_server(), self.ranks
+        if credential is not None:
+            self._job = replace(self._job, credential=credential)
+        procdirs = {rank: os.path.join(self._nsdir, str(rank)) for rank in ranks}
+        for path in (self._nsdir, *procdirs.values()):
+            os.mkdir(path, 0o700)
         facts = self._facts(server, procdirs)
         infos = [*registration(self._job, facts).infos(), *self._site.job_infos]
         server.register_nspace(self._job.nspace, len(ranks), infos)

@@ -28,6 +28,7 @@ LOG = 5  # level, message
 FAILED = 6  # message, exit code: this shell cannot start its tasks
 DRAINED = 7  # all tasks are gone and have no more output
 TOOK = 8  # bytes of input that a task has taken
+CLOSED = 13  # the server is stopped, and nothing is left to do but exit
 # To a shell
 INPUT = 9  # bytes, ranks or None; no bytes: the end
 SIGNAL = 10  # number, ranks or None

@@ -45,7 +45,6 @@ def run(request: Request) -> int:
     has run.
     """
     _open_standard_streams()
-    library = load(request.libpmix)
     job = request.job
     paths = tuple(
         tasks.find(app.argv[0], env, app.wdir) for app, env in zip(job.apps, request.environments, strict=True)
@@ -53,12 +52,13 @@ def run(request: Request) -> int:
     cores = machine.cores()
     for node in job.nodes:
         machine.bindings(request.cpu_affinity, job, node.id, cores)  # a bad map is said here, and once
+    if len(job.nodes) > 1:
+        load(request.libpmix)  # once for all shells; a single one loads it while we go on
+        machine.topology_signature()
     how = input.plan(request.input)
     directory = jobdir.make(job.jobid, len(job.nodes))
     try:
-        plan = shell.Plan(request, library, directory, os.urandom(32), machine.topology_signature(), paths, cores, how)
-        become_subreaper(library)
-        launcher = Launcher(plan)
+        launcher = Launcher(shell.Plan(request, directory, os.urandom(32), paths, cores, how))
         try:
             return launcher.run()
         finally:
@@ -125,6 +125,7 @@ class Launcher:
                 self._reactor.on_signal(signum, partial(self._signal, signum))
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        become_subreaper(load(self._request.libpmix))
         self._output.on_room(self._make_room)
         self._reactor.call_later(_SLOW_START, self._say_who_is_slow)
         self._reactor.run()
@@ -132,6 +133,8 @@ class Launcher:
 
     def close(self) -> None:
         """Leave no process behind, and give the signals back."""
+        if all(one.gone for one in self._shells):
+            jobdir.remove(self._plan.directory)  # while the shells exit
         _kill([one.pid for one in self._shells if not one.gone])
         while orphans := tasks.children(os.getpid()):
             _kill(orphans)
@@ -208,6 +211,9 @@ class Launcher:
         elif kind == control.DRAINED:
             one.drained = True
             self._check_finished()
+        elif kind == control.CLOSED:
+            one.control.stream.close()
+            self._shell_gone(one, "")
         elif kind == control.RAISE:
             message, code = values
             self._raise(str(message), int(code))  # type: ignore[call-overload]

@@ -16,6 +16,7 @@ from functools import partial
 
 from fluxpmix.host.effects import Buffer, Frame, Level
 from fluxpmix.job import idset, template
+from fluxpmix.pmix.library import LibraryError, load
 from fluxpmix.pmix.process import become_subreaper
 from fluxpmix.pmix.record import Record
 from fluxpmix.pmix.status import PmixError
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     import _socket
     from typing import NoReturn
 
-    from fluxpmix.pmix.library import Library
     from fluxpmix.shell.local.links import Links
     from fluxpmix.shell.local.request import Request
 
@@ -46,10 +46,8 @@ class Plan(Record):
     """What the launcher has found out for all shells."""
 
     request: Request
-    library: Library
     directory: str
     key: bytes
-    signature: str
     paths: tuple[str, ...]  # of each application's program
     cores: tuple[machine.Core, ...]
     input: input.Plan
@@ -95,6 +93,8 @@ class JobShell:
             self._open()
         except LaunchError as error:
             self._fail(str(error), error.exit_code)
+        except LibraryError as error:
+            self._fail(str(error), 1)
         except (PmixError, OSError, ValueError) as error:
             self._fail(f"the PMIx server on {self._host_name} cannot start: {error}", 1)
         self._reactor.run()
@@ -147,7 +147,8 @@ class JobShell:
 
     def _open(self) -> None:
         plan, request = self._plan, self._request
-        become_subreaper(plan.library)
+        library = load(request.libpmix)
+        become_subreaper(library)
         self._reactor.on_signal(signal.SIGCHLD, self._reap)
         if self._listener is not None:
             from fluxpmix.shell.local.links import Links
@@ -170,12 +171,12 @@ class JobShell:
         site = Site(
             shell_rank=self.rank,
             tmpdir=self._directory,
-            topology_signature=plan.signature,
+            topology_signature=machine.topology_signature(),
             cpus={rank: idset.encode(cpus) for rank, cpus in self._bindings.items()},
             packages={rank: machine.package_of(cpus) for rank, cpus in self._bindings.items()},
             gate=Guard(self._refused, by_process=not munge),
         )
-        driver = self._driver = Driver(self._job, self, site, plan.library, fanout=request.fanout)
+        driver = self._driver = Driver(self._job, self, site, library, fanout=request.fanout)
         if munge:
             self._open_with_munge(driver)
         else:
@@ -190,8 +191,8 @@ class JobShell:
             driver.open()
         except PmixError as failure:
             raise LaunchError(
-                f"-o security=munge: libpmix {self._plan.library.path} cannot use munge ({failure}); see that munged "
-                "runs (munge -n | unmunge) and that this libpmix has munge, or leave the option out"
+                f"-o security=munge: this libpmix cannot use munge ({failure}); see that munged runs (munge -n | unmunge) "
+                "and that libpmix was built with munge (flux-pmix doctor shows which it is), or leave the option out"
             ) from None
         finally:
             os.dup2(error, 2)
@@ -376,6 +377,7 @@ class JobShell:
                 self._driver.close()
         if self._links is not None:
             self._links.close()
+        self._control.send(control.CLOSED)
         if self._orphaned:
             jobdir.remove(self._plan.directory)
         return int(self._orphaned)
