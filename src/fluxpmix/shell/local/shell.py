@@ -191,7 +191,7 @@ class JobShell:
             driver.open()
         except PmixError as failure:
             raise LaunchError(
-                f"-o security=munge: this libpmix cannot use munge ({failure}); see that munged runs (munge -n | unmunge) "
+                f"-o security=munge: this libpmix cannot use munge ({failure}); see that munged runs (munge -n) "
                 "and that libpmix was built with munge (flux-pmix doctor shows which it is), or leave the option out"
             ) from None
         finally:
