@@ -1,0 +1,359 @@
+"""flux-shell's plugin API with a Python face: what `plugin.py` and `service.py` may ask of the shell.
+
+A thin layer: no pointer of Flux leaves this module but as an opaque token. Everything here belongs to the
+shell's main thread except `Wake.post`. Manual pages: flux_shell_*(3), flux_rpc(3), flux_reactor(3).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import deque
+from collections.abc import Callable
+
+from fluxpmix.host.effects import Level
+from fluxpmix.pmix.record import Record
+from fluxpmix.shell.flux.jsontext import loads
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_INPUT, _NO_RESPONSE = 1, 1  # FLUX_POLLIN, FLUX_RPC_NORESPONSE
+_ARGUMENTS_IN = 0  # FLUX_PLUGIN_ARG_IN
+_WRAPPED = 1  # TASKMAP_ENCODE_WRAPPED
+_LONGEST_LINE = 4000  # bytes that flux-shell passes on
+
+
+class ShellError(Exception):
+    """flux-shell refuses; the text says what."""
+
+
+class Task(Record):
+    """One task of this shell. `token` is good while the topic runs that brought it."""
+
+    rank: int
+    pid: int | None
+    wait_status: int | None
+    token: Any
+
+
+class Request:
+    """A message to this shell's service, still to be answered where its sender wants an answer."""
+
+    __slots__ = ("_api", "_message", "payload")
+
+    def __init__(self, api: Shell, message: Any, payload: bytes) -> None:
+        self._api = api
+        self._message = message
+        self.payload = payload
+
+    def respond(self) -> None:
+        """Answer with success."""
+        lib, ffi = self._api.lib, self._api.ffi
+        lib.flux_respond_raw(self._api.handle, self._message, ffi.NULL, 0)
+
+    def refuse(self, code: int, text: str) -> None:
+        """Answer with an error."""
+        self._api.lib.flux_respond_error(self._api.handle, self._message, code, text.encode())
+
+    def keep(self) -> Request:
+        """Return it for an answer after the handler has returned; to be given up by `drop`."""
+        return Request(self._api, self._api.lib.flux_msg_incref(self._message), self.payload)
+
+    def drop(self) -> None:
+        """Give up a kept request."""
+        self._api.lib.flux_msg_decref(self._message)
+
+
+class Shell:
+    """The flux-shell that this process is."""
+
+    def __init__(self, ffi: Any, lib: Any, plugin: Any) -> None:
+        self.ffi = ffi
+        self.lib = lib
+        self._plugin = plugin
+        self._shell = lib.flux_plugin_get_shell(plugin)
+        self.handle = lib.flux_shell_get_flux(self._shell)
+        self._topics: dict[str, Callable[[Any], None]] = {}
+        self._kept: list[Any] = []  # handles that C holds
+        self._answers: dict[int, tuple[Any, Callable[[int], None]]] = {}
+        self.on_error: Callable[[BaseException], None] = self._show
+        ffi.def_extern("fluxpmix_topic", error=-1)(self._topic)
+        ffi.def_extern("fluxpmix_request")(self._request)
+        ffi.def_extern("fluxpmix_answer")(self._answer)
+        ffi.def_extern("fluxpmix_ready")(self._ready)
+
+    # -- what it is ------------------------------------------------------------------------------
+
+    def info(self) -> dict[str, Any]:
+        """Return flux_shell_get_info's object: job id, rank, size, jobspec, R, options, service."""
+        return self._object("flux_shell_get_info", self._shell)
+
+    def jobspec_info(self) -> dict[str, Any]:
+        """Return flux_shell_get_jobspec_info's object: the shape that was asked for."""
+        return self._object("flux_shell_get_jobspec_info", self._shell)
+
+    def task_map(self) -> Any:
+        """Return the task map as RFC 34's wrapped object. Not before shell.init: it is made then."""
+        text = self._owned(self.lib.taskmap_encode(self.lib.flux_shell_get_taskmap(self._shell), _WRAPPED))
+        if text is None:
+            raise ShellError("flux-shell has no task map")
+        return loads(text)
+
+    def getenv(self, name: str) -> str | None:
+        """Return a variable of the job's environment (not of this process's)."""
+        return self._text(self.lib.flux_shell_getenv(self._shell, name.encode()))
+
+    def attribute(self, name: str) -> str | None:
+        """Return a broker attribute; asks the broker."""
+        return self._text(self.lib.flux_attr_get(self.handle, name.encode()))
+
+    def option(self, name: str) -> Any:
+        """Return a shell option, None where it is not given. A dotted option is found under its first part."""
+        text = self.ffi.new("char **")
+        found = self.lib.flux_shell_getopt(self._shell, name.encode(), text)
+        value = self._owned(text[0]) if found == 1 else None
+        return None if value is None else loads(value)
+
+    # -- what it does ----------------------------------------------------------------------------
+
+    def log(self, level: Level, message: str) -> None:
+        """Write one line to the job's log."""
+        self.lib.say(int(level), " ".join(message.split("\n")).encode(errors="replace")[:_LONGEST_LINE])
+
+    def end_job(self, message: str, exit_code: int) -> None:
+        """Raise a fatal job exception; where this Flux can, `exit_code` becomes the job's."""
+        self.lib.end_job(exit_code, " ".join(message.split("\n")).encode(errors="replace")[:_LONGEST_LINE])
+
+    def hold(self, name: str) -> None:
+        """Keep the shell from leaving; counted by name."""
+        self.lib.hold_shell(name.encode())
+
+    def release(self, name: str) -> None:
+        """Let go once."""
+        self.lib.release_shell(name.encode())
+
+    def on_topic(self, topic: str, call: Callable[[Any], None]) -> None:
+        """Have `call(arguments)` run at a topic. An exception in it fails the topic."""
+        name = topic.encode()
+        # task.exec runs in the forked child, where Python must not.
+        assert topic != "task.exec" and not set("*?[") & set(topic)
+        if self.lib.flux_plugin_add_handler(self._plugin, name, self.lib.fluxpmix_topic, self.ffi.NULL) < 0:
+            raise ShellError(f"cannot register for {topic}")
+        self._topics[topic] = call
+
+    # -- tasks -----------------------------------------------------------------------------------
+
+    def current_task(self) -> Task:
+        """Return the task that a task topic is about."""
+        return self._task(self.lib.flux_shell_current_task(self._shell))
+
+    def set_variables(self, task: Task, variables: dict[str, str]) -> None:
+        """Add to the environment of a task that is not started yet."""
+        for name, value in variables.items():
+            if self.lib.set_task_variable(task.token, name.encode(), os.fsencode(value)) < 0:
+                raise ShellError(f"cannot set {name} for task {task.rank}")
+
+    def signal(self, signum: int, ranks: set[int] | None) -> None:
+        """Send a signal to tasks of this shell (None: to all)."""
+        lib = self.lib
+        if ranks is None:
+            lib.flux_shell_killall(self._shell, signum)
+            return
+        token = lib.flux_shell_task_first(self._shell)
+        while token:
+            if self._task(token).rank in ranks:
+                lib.kill_task(token, signum)
+            token = lib.flux_shell_task_next(self._shell)
+
+    # -- messages --------------------------------------------------------------------------------
+
+    def serve(self, method: str, call: Callable[[Request], None]) -> None:
+        """Answer requests of the job's owner to this shell's service: Flux refuses those of others."""
+        token = self._handle(call)
+        if self.lib.flux_shell_service_register(self._shell, method.encode(), self.lib.fluxpmix_request, token) < 0:
+            raise ShellError(f"cannot register the service method {method}")
+
+    def send(self, topic: bytes, broker: int, payload: bytes) -> None:
+        """Send a request that nobody answers."""
+        lib = self.lib
+        future = lib.flux_rpc_raw(self.handle, topic, payload, len(payload), broker, _NO_RESPONSE)
+        if not future:
+            raise ShellError(f"cannot send {len(payload)} bytes to broker {broker}: {os.strerror(self.ffi.errno)}")
+        lib.flux_future_destroy(future)
+
+    def call(self, topic: bytes, broker: int, payload: bytes, done: Callable[[int], None]) -> None:
+        """Send a request; `done(error)` gets 0 or an errno when the answer comes."""
+        lib, ffi = self.lib, self.ffi
+        future = lib.flux_rpc_raw(self.handle, topic, payload, len(payload), broker, 0)
+        if not future or lib.flux_future_then(future, -1.0, lib.fluxpmix_answer, ffi.NULL) < 0:
+            raise ShellError(f"cannot call broker {broker}: {os.strerror(ffi.errno)}")
+        self._answers[int(ffi.cast("uintptr_t", future))] = (future, done)
+
+    def wait_for_request(self, topic: bytes, timeout: float) -> bytes:
+        """Wait for one request of the job's owner, before there is a reactor. Raises `ShellError`."""
+        lib, ffi = self.lib, self.ffi
+        message = lib.wait_for_request(self.handle, topic, timeout)
+        if not message:
+            raise ShellError(f"no word from the job's first shell for {timeout:g} s: {os.strerror(ffi.errno)}")
+        try:
+            if lib.flux_msg_authorize(message, os.getuid()) < 0:
+                raise ShellError("a message of another user instead of the first shell's")
+            return self._payload(message)
+        finally:
+            lib.flux_msg_decref(message)
+
+    # -- the reactor -----------------------------------------------------------------------------
+
+    def watch(self, fd: int, call: Callable[[], None]) -> Any:
+        """Have `call` run when `fd` can be read; returns what `stop_watching` wants."""
+        lib = self.lib
+        reactor = lib.flux_get_reactor(self.handle)
+        watcher = lib.flux_fd_watcher_create(reactor, fd, _INPUT, lib.fluxpmix_ready, self._handle(call))
+        if not watcher:
+            raise ShellError("cannot watch a descriptor")
+        lib.flux_watcher_start(watcher)
+        return watcher
+
+    def timer(self, call: Callable[[], None]) -> Any:
+        """Return a timer that runs `call`, for `set_timer`."""
+        lib = self.lib
+        reactor = lib.flux_get_reactor(self.handle)
+        watcher = lib.flux_timer_watcher_create(reactor, 0.0, 0.0, lib.fluxpmix_ready, self._handle(call))
+        if not watcher:
+            raise ShellError("cannot make a timer")
+        return watcher
+
+    def set_timer(self, timer: Any, seconds: float | None) -> None:
+        """Run the timer once, `seconds` from now; None: not at all."""
+        lib = self.lib
+        lib.flux_watcher_stop(timer)
+        if seconds is not None:
+            lib.flux_timer_watcher_reset(timer, max(seconds, 0.0), 0.0)
+            lib.flux_watcher_start(timer)
+
+    def stop_watching(self, watcher: Any) -> None:
+        """Destroy a watcher or a timer."""
+        self.lib.flux_watcher_destroy(watcher)
+
+    # -- what flux-shell calls -------------------------------------------------------------------
+
+    def _topic(self, plugin: Any, topic: Any, arguments: Any, _data: Any) -> int:
+        name = self.ffi.string(topic).decode()
+        try:
+            self._topics[name](arguments)
+        except BaseException as error:
+            self.on_error(error)
+            return -1
+        return 0
+
+    def arguments(self, arguments: Any) -> dict[str, Any]:
+        """Return the arguments of a topic."""
+        text = self.ffi.new("char **")
+        if not arguments or self.lib.flux_plugin_arg_get(arguments, _ARGUMENTS_IN, text) < 0:
+            return {}
+        found = loads(self._owned(text[0]) or "{}")
+        return found if isinstance(found, dict) else {}
+
+    def _request(self, _handle: Any, _handler: Any, message: Any, data: Any) -> None:
+        request = Request(self, message, b"")
+        try:
+            request.payload = self._payload(message)
+            self.ffi.from_handle(data)(request)
+        except BaseException as error:
+            self.on_error(error)
+            request.refuse(errno.EPROTO, "the request could not be served")
+
+    def _answer(self, future: Any, _data: Any) -> None:
+        found = self._answers.pop(int(self.ffi.cast("uintptr_t", future)), None)
+        failed = self.lib.flux_future_get(future, self.ffi.NULL) < 0
+        code = self.ffi.errno if failed else 0
+        self.lib.flux_future_destroy(future)
+        if found is not None:
+            self._guarded(lambda: found[1](code))
+
+    def _ready(self, _reactor: Any, _watcher: Any, _events: int, data: Any) -> None:
+        self._guarded(self.ffi.from_handle(data))
+
+    def _guarded(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except BaseException as error:
+            self.on_error(error)
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _show(self, error: BaseException) -> None:
+        self.log(Level.ERROR, f"{type(error).__name__}: {error}")
+
+    def _handle(self, call: Callable[..., None]) -> Any:
+        handle = self.ffi.new_handle(call)
+        self._kept.append(handle)
+        return handle
+
+    def _payload(self, message: Any) -> bytes:
+        ffi = self.ffi
+        data, size = ffi.new("const void **"), ffi.new("size_t *")
+        if self.lib.flux_request_decode_raw(message, ffi.NULL, data, size) < 0:
+            raise ShellError(f"a request that cannot be decoded: {os.strerror(ffi.errno)}")
+        return bytes(ffi.buffer(data[0], size[0])) if size[0] else b""
+
+    def _task(self, token: Any) -> Task:
+        found = self._object("flux_shell_task_get_info", token)
+        return Task(int(found["rank"]), found.get("pid"), found.get("wait_status"), token)
+
+    def _object(self, function: str, subject: Any) -> dict[str, Any]:
+        text = self.ffi.new("char **")
+        if not subject or getattr(self.lib, function)(subject, text) < 0:
+            raise ShellError(f"{function}: {os.strerror(self.ffi.errno)}")
+        found = loads(self._owned(text[0]) or "null")
+        if not isinstance(found, dict):
+            raise ShellError(f"{function}: no object")
+        return found
+
+    def _owned(self, text: Any) -> str | None:
+        """Take text that is ours to free."""
+        if not text:
+            return None
+        try:
+            return self._text(text)
+        finally:
+            self.lib.free(text)
+
+    def _text(self, text: Any) -> str | None:
+        return self.ffi.string(text).decode(errors="surrogateescape") if text else None
+
+
+class Wake:
+    """Runs calls on the shell's thread that were posted on any other."""
+
+    def __init__(self, api: Shell) -> None:
+        self._api = api
+        self._calls: deque[Callable[[], None]] = deque()
+        self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._watcher = api.watch(self._fd, self._run)
+
+    def post(self, call: Callable[[], None]) -> None:
+        """Run `call` soon."""
+        self._calls.append(call)
+        if self._fd >= 0:
+            os.eventfd_write(self._fd, 1)
+
+    def close(self) -> None:
+        """Run what is left and stop."""
+        self._drain()
+        self._api.stop_watching(self._watcher)
+        fd, self._fd = self._fd, -1
+        os.close(fd)
+
+    def _run(self) -> None:
+        try:
+            os.eventfd_read(self._fd)
+        except BlockingIOError:
+            return
+        self._drain()
+
+    def _drain(self) -> None:
+        while self._calls:
+            self._api._guarded(self._calls.popleft())

@@ -1,0 +1,257 @@
+"""Builds `pmix.so`, the plugin that flux-shell loads: cffi's embedding mode round `plugin.c`.
+
+Run at installation (`setup.py`) and by `flux-pmix build-plugins`. Needs a C compiler, Python's headers
+and a libpython to link with; no header and no library of Flux, whose names resolve when flux-shell loads
+the plugin. What Python may call of Flux stands in `CDEF`, and what Flux calls in Python at its end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+
+from fluxpmix.pmix.record import Record
+
+MODULE = "_fluxpmix_plugin"  # what the Python in the plugin imports
+NAME = "pmix.so"
+
+CDEF = """
+typedef ... flux_plugin_t;
+typedef ... flux_plugin_arg_t;
+typedef ... flux_shell_t;
+typedef ... flux_shell_task_t;
+typedef ... flux_t;
+typedef ... flux_reactor_t;
+typedef ... flux_watcher_t;
+typedef ... flux_msg_t;
+typedef ... flux_msg_handler_t;
+typedef ... flux_future_t;
+
+typedef int (*flux_plugin_f)(flux_plugin_t *, const char *, flux_plugin_arg_t *, void *);
+typedef void (*flux_msg_handler_f)(flux_t *, flux_msg_handler_t *, const flux_msg_t *, void *);
+typedef void (*flux_watcher_f)(flux_reactor_t *, flux_watcher_t *, int, void *);
+typedef void (*flux_continuation_f)(flux_future_t *, void *);
+
+int flux_plugin_add_handler(flux_plugin_t *, const char *, flux_plugin_f, void *);
+int flux_plugin_arg_get(flux_plugin_arg_t *, int, char **);
+
+flux_shell_t *flux_plugin_get_shell(flux_plugin_t *);
+flux_t *flux_shell_get_flux(flux_shell_t *);
+int flux_shell_getopt(flux_shell_t *, const char *, char **);
+const char *flux_shell_getenv(flux_shell_t *, const char *);
+int flux_shell_get_info(flux_shell_t *, char **);
+int flux_shell_get_jobspec_info(flux_shell_t *, char **);
+int flux_shell_get_hwloc_xml(flux_shell_t *, const char **);
+const struct taskmap *flux_shell_get_taskmap(flux_shell_t *);
+int flux_shell_service_register(flux_shell_t *, const char *, flux_msg_handler_f, void *);
+void flux_shell_killall(flux_shell_t *, int);
+flux_shell_task_t *flux_shell_current_task(flux_shell_t *);
+flux_shell_task_t *flux_shell_task_first(flux_shell_t *);
+flux_shell_task_t *flux_shell_task_next(flux_shell_t *);
+int flux_shell_task_get_info(flux_shell_task_t *, char **);
+char *taskmap_encode(const struct taskmap *, int);
+
+flux_reactor_t *flux_get_reactor(flux_t *);
+const char *flux_attr_get(flux_t *, const char *);
+flux_watcher_t *flux_fd_watcher_create(flux_reactor_t *, int, int, flux_watcher_f, void *);
+flux_watcher_t *flux_timer_watcher_create(flux_reactor_t *, double, double, flux_watcher_f, void *);
+void flux_timer_watcher_reset(flux_watcher_t *, double, double);
+void flux_watcher_start(flux_watcher_t *);
+void flux_watcher_stop(flux_watcher_t *);
+void flux_watcher_destroy(flux_watcher_t *);
+flux_future_t *flux_rpc_raw(flux_t *, const char *, const void *, size_t, uint32_t, int);
+int flux_future_then(flux_future_t *, double, flux_continuation_f, void *);
+int flux_future_get(flux_future_t *, const void **);
+void flux_future_destroy(flux_future_t *);
+int flux_request_decode_raw(const flux_msg_t *, const char **, const void **, size_t *);
+int flux_respond_raw(flux_t *, const flux_msg_t *, const void *, int);
+int flux_respond_error(flux_t *, const flux_msg_t *, int, const char *);
+const flux_msg_t *flux_msg_incref(const flux_msg_t *);
+void flux_msg_decref(const flux_msg_t *);
+int flux_msg_authorize(const flux_msg_t *, uint32_t);
+
+void free(void *);
+
+/* of plugin.c */
+void say(int, const char *);
+void end_job(int, const char *);
+int hold_shell(const char *);
+int release_shell(const char *);
+int set_task_variable(flux_shell_task_t *, const char *, const char *);
+int kill_task(flux_shell_task_t *, int);
+flux_msg_t *wait_for_request(flux_t *, const char *, double);
+
+extern "Python" {
+    int fluxpmix_load(flux_plugin_t *);
+    int fluxpmix_topic(flux_plugin_t *, const char *, flux_plugin_arg_t *, void *);
+    void fluxpmix_request(flux_t *, flux_msg_handler_t *, const flux_msg_t *, void *);
+    void fluxpmix_answer(flux_future_t *, void *);
+    void fluxpmix_ready(flux_reactor_t *, flux_watcher_t *, int, void *);
+}
+"""
+
+# Runs once, when Python has started. What goes wrong here must become a line: cffi would print a page.
+INIT = f"""
+from {MODULE} import ffi, lib
+
+@ffi.def_extern(error=-1)
+def fluxpmix_load(plugin):
+    try:
+        from fluxpmix.shell.flux.plugin import load
+        return load(ffi, lib, plugin)
+    except BaseException as error:
+        import sys
+        text = f"pmix: the plugin's Python part ({{sys.prefix}}) fails: {{type(error).__name__}}: {{error}}"
+        lib.end_job(1, " ".join(text.split()).encode()[:1000])
+        return -1
+"""
+
+
+class BuildError(Exception):
+    """The plugin cannot be built; the text says what is missing and what to do."""
+
+
+class Python(Record):
+    """The interpreter that the plugin is to start, and how to link with it."""
+
+    executable: str
+    base: str
+    include: str
+    libdir: str
+    library: str
+    user_site: bool
+
+
+def this_python() -> Python:
+    """Return the Python that runs here. Raises `BuildError` where it cannot be embedded."""
+    import sysconfig
+
+    get = sysconfig.get_config_var
+    version = get("LDVERSION") or "{}.{}".format(*sys.version_info[:2])
+    include = sysconfig.get_path("include")
+    if sys.implementation.name != "cpython":
+        raise BuildError(f"{sys.executable} is no CPython: a Flux plugin needs one")
+    if not get("Py_ENABLE_SHARED"):
+        raise BuildError(
+            f"{sys.executable} has no shared libpython (it was built without --enable-shared), and a plugin cannot "
+            "start Python without one: use another Python, e.g. the system's, or conda's, or pyenv's with "
+            "PYTHON_CONFIGURE_OPTS=--enable-shared"
+        )
+    if not os.path.exists(os.path.join(include, "Python.h")):
+        raise BuildError(
+            f"there is no {include}/Python.h: install Python's headers (e.g. python3-dev or python3-devel)"
+        )
+    base = getattr(sys, "_base_executable", sys.executable) or sys.executable
+    here = os.path.realpath(package_parent())
+    return Python(
+        executable=sys.executable,
+        base=base,
+        include=include,
+        libdir=get("LIBDIR") or "",
+        library=f"python{version}",
+        user_site=_in_user_site(here),
+    )
+
+
+def package_parent() -> str:
+    """Return the directory that holds the package."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    return os.path.dirname(os.path.dirname(os.path.dirname(here)))
+
+
+def source(python: Python) -> str:
+    """Return the C source in front of what cffi generates."""
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "plugin.c"), encoding="utf-8") as file:
+        body = file.read()
+    settings = {
+        "FLUXPMIX_PYTHON": _quote(python.executable),
+        "FLUXPMIX_BASE_PYTHON": _quote(python.base),
+        "FLUXPMIX_PACKAGE_PARENT": _quote(package_parent()),
+        "FLUXPMIX_USER_SITE": str(int(python.user_site)),
+    }
+    return "".join(f"#define {name} {value}\n" for name, value in settings.items()) + body
+
+
+def build(directory: str, *, compiler: str | None = None) -> str:
+    """Build the plugin in `directory` and return its path. Raises `BuildError`.
+
+    `compiler` is a command (default: $CC, else the first of cc, gcc and clang that is there).
+    """
+    import shutil
+    import subprocess
+    import tempfile
+
+    command = (compiler or os.environ.get("CC") or "").split() or [
+        found for found in map(shutil.which, ("cc", "gcc", "clang")) if found
+    ][:1]
+    if not command or not shutil.which(command[0]):
+        raise BuildError(
+            f"no C compiler: {command[0] if command else 'cc'} is not there; install one (e.g. gcc), or name one in $CC"
+        )
+    python = this_python()
+    with tempfile.TemporaryDirectory() as scratch:
+        generated = os.path.join(scratch, "pmix.c")
+        _generate(generated, source(python))
+        made = os.path.join(scratch, NAME)
+        search = [f"-L{python.libdir}", f"-Wl,-rpath,{python.libdir}"] if python.libdir else []
+        words = [
+            *command,
+            "-shared",
+            "-fPIC",
+            "-O2",
+            "-fvisibility=hidden",
+            f"-I{python.include}",
+            generated,
+            "-o",
+            made,
+        ]
+        # Bound late: some names are not in every Flux. Never unloaded: Python's threads may outlive the shell's use.
+        words += ["-Wl,-z,lazy", "-Wl,-z,nodelete", *search, f"-l{python.library}", "-ldl"]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        if done.returncode:
+            first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip())
+            raise BuildError(f"{' '.join(command)} cannot build the plugin: {first}")
+        target = os.path.join(directory, NAME)
+        _install(made, target)
+    return target
+
+
+def _generate(path: str, preamble: str) -> None:
+    try:
+        import cffi
+    except ImportError as error:
+        raise BuildError(f"{sys.executable}: {error}; install cffi there: pip install cffi") from None
+    builder = cffi.FFI()
+    builder.embedding_api("")
+    builder.cdef("struct taskmap;" + CDEF)
+    builder.embedding_init_code(INIT)
+    builder.set_source(MODULE, preamble)
+    with contextlib.redirect_stdout(None):  # it says what it writes
+        builder.emit_c_code(path)
+
+
+def _install(made: str, target: str) -> None:
+    """Put the plugin in place in one step: a running shell may have the old one loaded."""
+    import shutil
+
+    fresh = f"{target}.{os.getpid()}"
+    try:
+        shutil.copy(made, fresh)
+        os.replace(fresh, target)
+    except OSError as error:
+        raise BuildError(f"cannot write {target}: {error.strerror}; choose a directory with --into DIR") from None
+
+
+def _in_user_site(path: str) -> bool:
+    import site
+
+    try:
+        return bool(site.ENABLE_USER_SITE) and path == os.path.realpath(site.getusersitepackages())
+    except (AttributeError, KeyError):
+        return False
+
+
+def _quote(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

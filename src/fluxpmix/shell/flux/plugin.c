@@ -1,0 +1,346 @@
+/* The C part of pmix.so, a plugin of flux-shell: starts Python where a job wants PMIx, and hands over to it.
+ *
+ * `embedding.py` puts this file in front of what cffi generates and compiles both. flux-shell calls
+ * flux_plugin_init() for every job; all that follows is Python (`plugin.py`). Python is started here and
+ * not by cffi, whose way takes the first python3 on PATH for home, heeds PYTHON* variables, and answers
+ * "success" where the start fails. Nothing here needs a header of Flux: names resolve from the flux-shell
+ * that loads the plugin. Prototypes: flux_shell_*(3), flux_plugin_*(3) and the other manual pages.
+ */
+#include <dlfcn.h>
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+typedef struct flux_plugin flux_plugin_t;
+typedef struct flux_plugin_arg flux_plugin_arg_t;
+typedef struct flux_shell flux_shell_t;
+typedef struct shell_task flux_shell_task_t;
+typedef struct flux_handle_struct flux_t;
+typedef struct flux_reactor flux_reactor_t;
+typedef struct flux_watcher flux_watcher_t;
+typedef struct flux_msg flux_msg_t;
+typedef struct flux_msg_handler flux_msg_handler_t;
+typedef struct flux_future flux_future_t;
+typedef struct flux_command flux_cmd_t;
+typedef struct flux_subprocess flux_subprocess_t;
+struct taskmap;
+
+typedef int (*flux_plugin_f)(flux_plugin_t *, const char *, flux_plugin_arg_t *, void *);
+typedef void (*flux_msg_handler_f)(flux_t *, flux_msg_handler_t *, const flux_msg_t *, void *);
+typedef void (*flux_watcher_f)(flux_reactor_t *, flux_watcher_t *, int, void *);
+typedef void (*flux_continuation_f)(flux_future_t *, void *);
+
+int flux_plugin_set_name(flux_plugin_t *, const char *);
+int flux_plugin_add_handler(flux_plugin_t *, const char *, flux_plugin_f, void *);
+int flux_plugin_arg_get(flux_plugin_arg_t *, int, char **);
+
+flux_shell_t *flux_plugin_get_shell(flux_plugin_t *);
+flux_t *flux_shell_get_flux(flux_shell_t *);
+int flux_shell_getopt(flux_shell_t *, const char *, char **);
+const char *flux_shell_getenv(flux_shell_t *, const char *);
+int flux_shell_get_info(flux_shell_t *, char **);
+int flux_shell_get_jobspec_info(flux_shell_t *, char **);
+int flux_shell_get_hwloc_xml(flux_shell_t *, const char **);
+const struct taskmap *flux_shell_get_taskmap(flux_shell_t *);
+int flux_shell_add_completion_ref(flux_shell_t *, const char *, ...);
+int flux_shell_remove_completion_ref(flux_shell_t *, const char *, ...);
+int flux_shell_service_register(flux_shell_t *, const char *, flux_msg_handler_f, void *);
+void flux_shell_killall(flux_shell_t *, int);
+flux_shell_task_t *flux_shell_current_task(flux_shell_t *);
+flux_shell_task_t *flux_shell_task_first(flux_shell_t *);
+flux_shell_task_t *flux_shell_task_next(flux_shell_t *);
+int flux_shell_task_get_info(flux_shell_task_t *, char **);
+flux_cmd_t *flux_shell_task_cmd(flux_shell_task_t *);
+flux_subprocess_t *flux_shell_task_subprocess(flux_shell_task_t *);
+void flux_shell_log(const char *, int, const char *, int, const char *, ...);
+void flux_shell_raise(const char *, int, const char *, ...);
+/* Since flux-core 0.85 or so; null in an older one. */
+void flux_shell_raise_exit_status(int, const char *, ...) __attribute__((weak));
+
+char *taskmap_encode(const struct taskmap *, int);
+
+flux_reactor_t *flux_get_reactor(flux_t *);
+const char *flux_attr_get(flux_t *, const char *);
+flux_watcher_t *flux_fd_watcher_create(flux_reactor_t *, int, int, flux_watcher_f, void *);
+flux_watcher_t *flux_timer_watcher_create(flux_reactor_t *, double, double, flux_watcher_f, void *);
+void flux_timer_watcher_reset(flux_watcher_t *, double, double);
+void flux_watcher_start(flux_watcher_t *);
+void flux_watcher_stop(flux_watcher_t *);
+void flux_watcher_destroy(flux_watcher_t *);
+flux_future_t *flux_rpc_raw(flux_t *, const char *, const void *, size_t, uint32_t, int);
+int flux_future_then(flux_future_t *, double, flux_continuation_f, void *);
+int flux_future_get(flux_future_t *, const void **);
+void flux_future_destroy(flux_future_t *);
+int flux_request_decode_raw(const flux_msg_t *, const char **, const void **, size_t *);
+int flux_respond_raw(flux_t *, const flux_msg_t *, const void *, int);
+int flux_respond_error(flux_t *, const flux_msg_t *, int, const char *);
+const flux_msg_t *flux_msg_incref(const flux_msg_t *);
+void flux_msg_decref(const flux_msg_t *);
+int flux_msg_authorize(const flux_msg_t *, uint32_t);
+struct flux_match {
+    int typemask;
+    uint32_t matchtag;
+    const char *topic_glob;
+};
+flux_msg_t *flux_recv(flux_t *, struct flux_match, int);
+int flux_pollfd(flux_t *);
+int flux_cmd_setenvf(flux_cmd_t *, int, const char *, const char *, ...);
+flux_future_t *flux_subprocess_kill(flux_subprocess_t *, int);
+
+enum { LEVEL_ERROR = 3 };
+static flux_shell_t *the_shell;
+static char package_parent[PATH_MAX];
+
+/* ---- what Python calls; the variadic ones of Flux made plain ---- */
+
+static void say(int level, const char *text)
+{
+    flux_shell_log("pmix", level, NULL, 0, "%s", text);
+}
+
+/* End the job: the exception's note is what flux run prints. */
+static void end_job(int exit_code, const char *text)
+{
+    if (exit_code > 0 && flux_shell_raise_exit_status)
+        flux_shell_raise_exit_status(exit_code << 8, "%s", text);
+    else
+        flux_shell_raise("exec", 0, "%s", text);
+}
+
+static int hold_shell(const char *name)
+{
+    return flux_shell_add_completion_ref(the_shell, "%s", name);
+}
+
+static int release_shell(const char *name)
+{
+    return flux_shell_remove_completion_ref(the_shell, "%s", name);
+}
+
+static int set_task_variable(flux_shell_task_t *task, const char *name, const char *value)
+{
+    return flux_cmd_setenvf(flux_shell_task_cmd(task), 1, name, "%s", value);
+}
+
+static int kill_task(flux_shell_task_t *task, int signum)
+{
+    flux_subprocess_t *process = flux_shell_task_subprocess(task);
+    flux_future_t *future = process ? flux_subprocess_kill(process, signum) : NULL;
+
+    flux_future_destroy(future);
+    return future ? 0 : -1;
+}
+
+static double seconds(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec + now.tv_nsec * 1e-9;
+}
+
+/* Wait for a request before there is a reactor. Null with errno ETIMEDOUT when none comes. */
+static flux_msg_t *wait_for_request(flux_t *handle, const char *topic, double timeout)
+{
+    struct flux_match match = {1 /* requests */, 0, topic};
+    double end = seconds() + timeout, left;
+    flux_msg_t *message;
+
+    while (!(message = flux_recv(handle, match, 4 /* do not block */))) {
+        struct pollfd ready = {flux_pollfd(handle), POLLIN, 0};
+
+        if (errno != EAGAIN && errno != EWOULDBLOCK)
+            return NULL;
+        if ((left = end - seconds()) <= 0) {
+            errno = ETIMEDOUT;
+            return NULL;
+        }
+        if (poll(&ready, 1, left < 1 ? (int)(left * 1000) + 1 : 1000) < 0 && errno != EINTR)
+            return NULL;
+    }
+    return message;
+}
+
+/* ---- starting Python ---- */
+
+static int refuse(const char *format, ...)
+{
+    char text[1024];
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    end_job(1, text);
+    return -1;
+}
+
+/* Whether the shell option pmi, a list as JSON text, names pmix. */
+static bool asked_for(flux_shell_t *shell)
+{
+    char *text = NULL, *rest, *word;
+    bool found = false;
+
+    if (flux_shell_getopt(shell, "pmi", &text) == 1 && text)
+        for (word = strtok_r(text, "\", ", &rest); word && !found; word = strtok_r(NULL, "\", ", &rest))
+            found = !strcmp(word, "pmix");
+    free(text);
+    return found;
+}
+
+/* Cut the last `count` components off a path. */
+static bool climb(char *path, int count)
+{
+    char *slash;
+
+    for (; count; --count) {
+        if (!(slash = strrchr(path, '/')))
+            return false;
+        *slash = '\0';
+    }
+    return *path != '\0';
+}
+
+/* The directory that holds the package: this file's, where it lies in the package, else what was built in. */
+static void find_package(void)
+{
+    static const char tail[] = "/fluxpmix/shell/flux/pmix.so";
+    char path[PATH_MAX];
+    Dl_info here;
+    size_t length;
+
+    snprintf(package_parent, sizeof package_parent, "%s", FLUXPMIX_PACKAGE_PARENT);
+    if (!dladdr((void *)find_package, &here) || !here.dli_fname || !realpath(here.dli_fname, path))
+        return;
+    length = strlen(path);
+    if (length > sizeof tail - 1 && !strcmp(path + length - (sizeof tail - 1), tail)) {
+        path[length - (sizeof tail - 1)] = '\0';
+        memcpy(package_parent, path, sizeof path);
+    }
+}
+
+/* The interpreter: that of the virtual environment round the package (it may have moved since it was
+ * built, or the plugin comes from a cache), else the one that built the plugin. */
+static const char *find_python(void)
+{
+    static char python[PATH_MAX];
+    char root[PATH_MAX], settings[PATH_MAX + 16];
+
+    memcpy(root, package_parent, sizeof root); /* ROOT/lib/python3.N/site-packages */
+    if (climb(root, 3)) {
+        snprintf(settings, sizeof settings, "%s/pyvenv.cfg", root);
+        if (access(settings, R_OK) == 0
+            && snprintf(python, sizeof python, "%s/bin/python3", root) < (int)sizeof python
+            && access(python, X_OK) == 0)
+            return python;
+    }
+    if (access(FLUXPMIX_PYTHON, X_OK) == 0)
+        return FLUXPMIX_PYTHON;
+    return access(FLUXPMIX_BASE_PYTHON, X_OK) == 0 ? FLUXPMIX_BASE_PYTHON : NULL;
+}
+
+/* flux-shell loads plugins for themselves alone; Python's own modules look for libpython among all. */
+static void promote_libpython(void)
+{
+    Dl_info python;
+
+    if (dladdr((void *)Py_IsInitialized, &python) && python.dli_fname)
+        dlopen(python.dli_fname, RTLD_NOW | RTLD_GLOBAL | RTLD_NOLOAD);
+}
+
+static int initialize_python(void)
+{
+    PyPreConfig before;
+    PyConfig config;
+    PyStatus status;
+    const char *python = find_python();
+
+    if (!python)
+        return refuse("pmix: the Python that this plugin was built for is gone: %s; run flux-pmix build-plugins",
+                      FLUXPMIX_PYTHON);
+    PyPreConfig_InitIsolatedConfig(&before);
+    before.utf8_mode = 1; /* job ids and paths are UTF-8, whatever the locale */
+    status = Py_PreInitialize(&before);
+    if (PyStatus_Exception(status))
+        return refuse("pmix: Python does not start: %s", status.err_msg ? status.err_msg : "no reason given");
+    PyConfig_InitIsolatedConfig(&config);
+    config.install_signal_handlers = 0;
+    config.write_bytecode = 0;
+    config.user_site_directory = FLUXPMIX_USER_SITE;
+    status = PyConfig_SetBytesString(&config, &config.executable, python);
+    if (!PyStatus_Exception(status))
+        status = Py_InitializeFromConfig(&config);
+    PyConfig_Clear(&config);
+    if (PyStatus_Exception(status))
+        return refuse("pmix: Python at %s does not start: %s", python,
+                      status.err_msg ? status.err_msg : "no reason given");
+    PyEval_SaveThread();
+    return 0;
+}
+
+/* Import what all else rests on, so that its absence is told in a line. */
+static int import_backend(void)
+{
+    PyGILState_STATE state = PyGILState_Ensure();
+    PyObject *path = PySys_GetObject("path"), *parent, *module;
+    int result = -1;
+
+    parent = PyUnicode_DecodeFSDefault(package_parent);
+    if (path && parent && PySequence_Contains(path, parent) == 0)
+        PyList_Append(path, parent);
+    Py_XDECREF(parent);
+    module = PyImport_ImportModule("_cffi_backend");
+    if (module) {
+        Py_DECREF(module);
+        result = 0;
+    } else {
+        PyObject *kind, *value, *trace, *text;
+
+        PyErr_Fetch(&kind, &value, &trace);
+        text = value ? PyObject_Str(value) : NULL;
+        refuse("pmix: Python at %s: %s; install cffi there: pip install cffi", find_python(),
+               text && PyUnicode_AsUTF8(text) ? PyUnicode_AsUTF8(text) : "cffi is missing");
+        PyErr_Clear();
+        Py_XDECREF(text);
+        Py_XDECREF(kind);
+        Py_XDECREF(value);
+        Py_XDECREF(trace);
+    }
+    PyGILState_Release(state);
+    return result;
+}
+
+static int cffi_start_python(void);
+static int fluxpmix_load(flux_plugin_t *);
+
+__attribute__((visibility("default"))) int flux_plugin_init(flux_plugin_t *plugin)
+{
+    struct sigaction interrupt;
+    int result;
+
+    the_shell = flux_plugin_get_shell(plugin);
+    flux_plugin_set_name(plugin, "pmix"); /* takes the place of a plugin of this name loaded before */
+    if (!the_shell || !asked_for(the_shell))
+        return 0;
+    /* Importing Python's signal module takes SIGINT, which is flux-shell's: give it back. */
+    sigaction(SIGINT, NULL, &interrupt);
+    find_package();
+    promote_libpython();
+    result = Py_IsInitialized() ? 0 : initialize_python();
+    if (result == 0)
+        result = import_backend();
+    if (result == 0)
+        result = cffi_start_python() < 0 ? refuse("pmix: the Python part does not start") : fluxpmix_load(plugin);
+    sigaction(SIGINT, &interrupt, NULL);
+    return result;
+}

@@ -1,0 +1,297 @@
+"""The Flux shell plugin: a `Carrier` in the real flux-shell, and the topics at which what happens.
+
+`plugin.c` calls `load` where a job has the shell option pmi=pmix. Topics (flux-shell-plugins(7)):
+
+- shell.init: the job is known, its directory is there; start the server (shell 0: register the job too)
+- shell.post-init: all shells are there; shell 0 sends its part of the set-up, the others register
+- task.init, task.fork, task.exit: a task's environment, its process, its end
+- shell.finish: this shell's tasks have ended; it stays until all have (`service.Leaving`)
+- shell.lost: shell 0 is told who is gone, and tells the others
+- shell.exit: stop the server
+
+Never task.exec: it runs in the forked child, where nobody may hold Python's lock. Threads (libpmix's own)
+start in shell.init and not before, all signals blocked: they are flux-shell's, which reads them itself.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from time import monotonic
+
+from fluxpmix.host.effects import Frame, Level
+from fluxpmix.job import idset
+from fluxpmix.job.model import new_credential
+from fluxpmix.pmix import library
+from fluxpmix.pmix.types import Info
+from fluxpmix.shell.base import Driver
+from fluxpmix.shell.flux import resources
+from fluxpmix.shell.flux.api import Shell, ShellError, Wake
+from fluxpmix.shell.flux.options import Options
+from fluxpmix.shell.flux.service import FRAME, LOST, SETUP, Leaving, Peers
+from fluxpmix.shell.local import machine
+from fluxpmix.shell.local.guard import Guard
+from fluxpmix.shell.server import Site
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from fluxpmix.job.model import Job
+
+_PATIENCE = 60.0  # seconds for the first shell's part of the set-up
+_CREDENTIAL = 64  # characters
+_plugins: list[Plugin] = []  # for ever: C holds on to them
+
+
+def load(ffi: Any, lib: Any, plugin: Any) -> int:
+    """Register for the topics; called once, when flux-shell loads the plugin."""
+    _plugins.append(Plugin(Shell(ffi, lib, plugin)))
+    return 0
+
+
+class Plugin:
+    """One shell's PMIx; a `Carrier` to its driver."""
+
+    def __init__(self, api: Shell) -> None:
+        self._api = api
+        self.rank = 0
+        self.size = 1
+        self._tracing = False
+        self._started = False  # whether tasks run: before, an error ends the job
+        self._driver: Driver | None = None
+        self._peers: Peers | None = None
+        self._leaving: Leaving | None = None
+        self._wake: Wake | None = None
+        self._timer: Any = None
+        self._setup = b""  # of shell 0, until the others have it
+        self._credential = ""
+        api.on_error = self._failed
+        for topic, call in (
+            ("shell.init", self._init),
+            ("shell.post-init", self._post_init),
+            ("task.init", self._task_init),
+            ("task.fork", self._task_fork),
+            ("shell.start", self._start),
+            ("task.exit", self._task_exit),
+            ("shell.finish", self._finish),
+            ("shell.lost", self._lost),
+            ("shell.exit", self._exit),
+        ):
+            api.on_topic(topic, call)
+
+    # -- Carrier -----------------------------------------------------------------------------------
+
+    def send(self, shell: int, frame: Frame) -> None:
+        """Send a frame to a peer shell."""
+        assert self._peers is not None
+        try:
+            size = self._peers.send(shell, FRAME, frame)
+        except ShellError as error:
+            self.log(Level.ERROR, str(error))
+            return
+        if self._tracing:
+            self.log(Level.TRACE, f"sent {size} bytes to shell {shell}")
+
+    def post(self, call: Callable[[], None]) -> None:
+        """Run `call` on the shell's thread; from any thread."""
+        if self._wake is not None:
+            self._wake.post(call)
+
+    def now(self) -> float:
+        """Monotonic time in seconds."""
+        return monotonic()
+
+    def set_deadline(self, when: float | None) -> None:
+        """Wake the driver then."""
+        if self._timer is not None:
+            self._api.set_timer(self._timer, None if when is None else when - monotonic())
+
+    def raise_job(self, message: str, exit_code: int) -> None:
+        """End the job with a job exception."""
+        self._api.end_job(message, exit_code)
+
+    def signal_tasks(self, signum: int, ranks: Sequence[int] | None) -> None:
+        """Send a signal to tasks of this shell."""
+        self._api.signal(signum, None if ranks is None else set(ranks))
+
+    def log(self, level: Level, message: str) -> None:
+        """Write one line to the job's log."""
+        self._api.log(level, message)
+
+    # -- topics ------------------------------------------------------------------------------------
+
+    def _init(self, _arguments: Any) -> None:
+        api = self._api
+        info = api.info()
+        self.rank, self.size = info["rank"], info["size"]
+        self._tracing = api.option("verbose") in (2, 3)
+        options = Options.read(api.option)
+        hosts = resources.hosts(info["R"])
+        job = resources.job_of(
+            info,
+            api.jobspec_info(),
+            resources.task_map(api.task_map()),
+            hosts,
+            credential=new_credential(),
+            model=options.model,
+        )
+        found = library.load(options.libpmix or api.getenv(library.ENVIRONMENT_VARIABLE))
+        brokers = tuple(host.broker for host in hosts)
+        _, _, service = str(info["service"]).rpartition("/")
+        self._wake = Wake(api)
+        self._peers = Peers(api, self.rank, brokers, service, self._receive)
+        self._leaving = Leaving(api, self._peers, self.rank, brokers, self._shell_lost)
+        site = self._site(job, hosts[self.rank])
+        driver = Driver(job, self, site, found, fanout=options.fanout, timeout=options.timeout)
+        self._timer = api.timer(driver.tick)
+        if self.rank == 0:
+            driver.open()
+            self._setup = driver.setup_application()
+            self._credential = job.credential
+        else:
+            driver.open_server()
+        self._driver = driver
+        if self._tracing:
+            self.log(Level.TRACE, f"server of libpmix {found.version_text} ({found.path}) for {job.nspace}")
+
+    def _post_init(self, _arguments: Any) -> None:
+        driver, peers = self._live(), self._peers
+        assert peers is not None
+        if self.rank == 0:
+            for shell in range(1, self.size):
+                peers.send(shell, SETUP, (self._credential.encode(), self._setup))
+        else:
+            word = peers.wait_for(SETUP, _PATIENCE)
+            driver.open_job(word[:_CREDENTIAL].decode())
+            self._setup = word[_CREDENTIAL:]
+        driver.setup_local_support(self._setup)
+        self._setup = b""
+        gc.freeze()  # what there is stays: nobody need look through it
+
+    def _task_init(self, _arguments: Any) -> None:
+        task = self._api.current_task()
+        self._api.set_variables(task, dict(self._live().task_environment(task.rank)))
+
+    def _task_fork(self, _arguments: Any) -> None:
+        task = self._api.current_task()
+        if task.pid is not None:
+            self._live().task_started(task.rank, task.pid)
+            if self._tracing:
+                self.log(Level.TRACE, f"task {task.rank} is process {task.pid}")
+
+    def _start(self, _arguments: Any) -> None:
+        self._started = True
+
+    def _task_exit(self, _arguments: Any) -> None:
+        task = self._api.current_task()
+        if task.wait_status is not None and self._driver is not None:
+            self._driver.task_exited(task.rank, task.wait_status)
+
+    def _finish(self, _arguments: Any) -> None:
+        if self._leaving is not None:
+            self._leaving.finished()
+
+    def _lost(self, arguments: Any) -> None:
+        shell = self._api.arguments(arguments).get("shell_rank")
+        if isinstance(shell, int) and 0 <= shell < self.size and shell != self.rank:
+            self._shell_lost(shell, "Flux has lost it")
+
+    def _exit(self, _arguments: Any) -> None:
+        if self._leaving is not None:
+            self._leaving.close()
+        driver, self._driver = self._driver, None
+        if driver is not None:
+            if self._tracing:
+                self.log(Level.TRACE, f"done: {driver.host.counters}")
+            driver.close()
+        if self._wake is not None:
+            self._wake.close()
+        if self._timer is not None:
+            self._api.stop_watching(self._timer)
+            self._timer = None
+
+    # -- messages ----------------------------------------------------------------------------------
+
+    def _receive(self, kind: int, shell: int, payload: bytes) -> None:
+        driver = self._driver
+        if driver is None:
+            return
+        if kind == FRAME:
+            if self._tracing:
+                self.log(Level.TRACE, f"got {len(payload)} bytes from shell {shell}")
+            driver.receive(shell, payload)
+        elif kind == LOST:
+            lost = int.from_bytes(payload[:4], "big")
+            if lost < self.size and lost != self.rank:
+                driver.shell_lost(lost, payload[4:].decode(errors="replace"))
+
+    def _shell_lost(self, shell: int, reason: str) -> None:
+        """Give up a peer; shell 0 tells the others, who are not told by Flux."""
+        if self._driver is not None:
+            self._driver.shell_lost(shell, reason)
+        if self._leaving is not None:
+            self._leaving.shell_lost(shell)
+        if self.rank == 0 and self._peers is not None:
+            for peer in range(1, self.size):
+                if peer != shell:
+                    self._peers.send(peer, LOST, (shell.to_bytes(4, "big"), reason.encode()))
+
+    # -- inside ------------------------------------------------------------------------------------
+
+    def _site(self, job: Job, host: resources.Host) -> Site:
+        api = self._api
+        tmpdir = api.getenv("FLUX_JOB_TMPDIR")
+        if not tmpdir:
+            raise ShellError("FLUX_JOB_TMPDIR is not set: it is where the server's files go")
+        if not os.access(tmpdir, os.W_OK | os.X_OK):
+            raise ShellError(f"FLUX_JOB_TMPDIR={tmpdir} cannot be written; see the broker attribute rundir")
+        usable = sorted(os.sched_getaffinity(0))
+        ranks = job.ranks(self.rank)
+        cpus = resources.cpus(api.option("cpu-affinity"), ranks, usable, len(host.cores))
+        packages = {rank: machine.package_of(idset.parse(text)) if text else None for rank, text in cpus.items()}
+        return Site(
+            shell_rank=self.rank,
+            tmpdir=tmpdir,
+            topology_signature=machine.topology_signature(),
+            cpus=cpus,
+            packages=packages,
+            # Any process of the owner's: one that a container engine starts is not below this shell.
+            gate=Guard(self._refused, by_process=False),
+            job_infos=self._flux_keys(job),
+        )
+
+    def _flux_keys(self, job: Job) -> tuple[Any, ...]:
+        """Return what a Flux that this job starts looks for, as Flux's own PMI server gives it."""
+        level = self._api.attribute("instance-level")
+        keys = {
+            "flux.instance-level": str(int(level) + 1) if level and level.isdigit() else None,
+            "flux.taskmap": job.taskmap.encode("wrapped"),
+            "flux.tbon-interface-hint": self._api.attribute("tbon.interface-hint"),
+            "PMI_process_mapping": job.taskmap.encode("pmi"),
+        }
+        return tuple(Info(name, value) for name, value in keys.items() if value is not None)
+
+    def _live(self) -> Driver:
+        if self._driver is None:
+            raise ShellError("the PMIx server did not start")
+        return self._driver
+
+    def _refused(self, message: str) -> None:
+        self.post(partial(self.log, Level.WARNING, message))
+
+    def _failed(self, error: BaseException) -> None:
+        """Take an exception of a topic or a callback: before the tasks run it ends the job, then it is a line."""
+        known = (ShellError, library.LibraryError, ValueError, OSError)
+        text = str(error) if isinstance(error, known) else f"{type(error).__name__}: {error}"
+        if os.environ.get("FLUXPMIX_DEBUG"):
+            from traceback import format_exception
+
+            for line in "".join(format_exception(error)).splitlines():
+                self.log(Level.ERROR, line)
+        if self._started:
+            self.log(Level.ERROR, text)
+        else:
+            self._api.end_job(f"pmix: {text}", 1)

@@ -1,0 +1,176 @@
+"""What the shells of a job say to each other: binary requests to Flux's own service of each shell.
+
+Used by `plugin.py`. A message is a header of ours and then bytes as they are, no JSON and no base64. Flux
+delivers them in order between two shells, and refuses those of other users (flux_shell_service_register);
+another process of the job's owner may still send anything, so what comes is checked. Shells wait for each
+other at the end (`Leaving`): one that left early could not say that its tasks will never fence again.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Sequence
+from functools import partial
+from struct import Struct
+
+from fluxpmix.host.effects import Buffer, Level
+from fluxpmix.shell.flux.api import Request, Shell, ShellError
+
+MESSAGE, END, ALIVE = "pmix-message", "pmix-end", "pmix-alive"  # the service's methods
+FRAME, SETUP, LOST = 1, 2, 3  # kinds of messages: of the host, of the first shell at start, of who is lost
+_HEADER = Struct("!4sBBxxI")  # magic, version, kind, the sender's shell rank
+_MAGIC, _VERSION = b"fpmx", 1
+_COMPLAINTS = 20  # bad messages that are logged; all are refused
+_FIRST_LOOK, _LAST_LOOK = 1.0, 60.0  # seconds between looks at whether the others are still there
+
+
+class BadMessage(ValueError):
+    """A message that no shell of this version would send."""
+
+
+class Peers:
+    """The other shells of the job: sends to them, and hands over what they send."""
+
+    def __init__(
+        self,
+        api: Shell,
+        rank: int,
+        brokers: Sequence[int],
+        service: str,
+        receive: Callable[[int, int, bytes], None],
+    ) -> None:
+        """`receive(kind, shell, payload)` gets what peers send; `brokers` are the shells' brokers."""
+        self._api = api
+        self._rank = rank
+        self._brokers = brokers
+        self._service = service
+        self._receive = receive
+        self._topic = self.topic(MESSAGE)
+        self.refused = 0
+        api.serve(MESSAGE, self._serve)
+
+    def topic(self, method: str) -> bytes:
+        """Return the topic of a method of the job's service."""
+        return f"{self._service}.{method}".encode()
+
+    def send(self, shell: int, kind: int, parts: Sequence[Buffer]) -> int:
+        """Send one message, given in parts; returns its size in bytes. Raises `ShellError`."""
+        payload = b"".join((_HEADER.pack(_MAGIC, _VERSION, kind, self._rank), *parts))
+        self._api.send(self._topic, self._brokers[shell], payload)
+        return len(payload)
+
+    def wait_for(self, kind: int, timeout: float) -> bytes:
+        """Wait for shell 0's message of this kind, before there is a reactor. Raises `ShellError`."""
+        found, shell, payload = self.parse(self._api.wait_for_request(self._topic, timeout))
+        if (found, shell) != (kind, 0):
+            raise ShellError(f"a message of kind {found} from shell {shell}, where one of kind {kind} must come first")
+        return payload
+
+    def parse(self, message: bytes) -> tuple[int, int, bytes]:
+        """Return (kind, sender, payload) of a message. Raises `BadMessage`."""
+        if len(message) < _HEADER.size:
+            raise BadMessage(f"{len(message)} bytes are too few")
+        magic, version, kind, shell = _HEADER.unpack_from(message)
+        if magic != _MAGIC:
+            raise BadMessage("it is not of fluxpmix")
+        if version != _VERSION:
+            raise BadMessage(f"version {version}, not {_VERSION}: every shell must run the same fluxpmix")
+        if not (0 <= shell < len(self._brokers) and shell != self._rank):
+            raise BadMessage(f"there is no peer shell {shell}")
+        if kind not in (FRAME, SETUP, LOST) or (kind != FRAME and shell != 0):
+            raise BadMessage(f"kind {kind} from shell {shell}")
+        return kind, shell, message[_HEADER.size :]
+
+    def _serve(self, request: Request) -> None:
+        try:
+            kind, shell, payload = self.parse(request.payload)
+        except BadMessage as error:
+            self.refused += 1
+            if self.refused <= _COMPLAINTS:
+                self._api.log(Level.WARNING, f"refused a message to the job's service: {error}")
+            request.refuse(errno.EPROTO, str(error))
+            return
+        self._receive(kind, shell, payload)
+
+
+class Leaving:
+    """When this shell may go: when all tasks of all shells have ended.
+
+    Each shell tells shell 0 that its tasks are done and stays for the answer, which comes when all are.
+    Nobody waits for ever: who is awaited is looked for now and then.
+    """
+
+    def __init__(
+        self, api: Shell, peers: Peers, rank: int, brokers: Sequence[int], lost: Callable[[int, str], None]
+    ) -> None:
+        self._api = api
+        self._peers = peers
+        self._rank = rank
+        self._brokers = brokers
+        self._lost = lost
+        self._awaited = set(range(1, len(brokers))) if rank == 0 else {0}
+        self._asking: list[Request] = []
+        self._finished = False
+        self._held = len(brokers) > 1
+        self._look = _FIRST_LOOK
+        if self._held:
+            api.hold("pmix")
+            self._timer = api.timer(self._look_round)
+            api.serve(ALIVE, lambda request: request.respond())
+            if rank == 0:
+                api.serve(END, self._shell_finished)
+
+    def finished(self) -> None:
+        """This shell's tasks have ended."""
+        self._finished = True
+        if self._held and self._rank:
+            self._api.call(self._peers.topic(END), self._brokers[0], self._rank.to_bytes(4, "big"), self._released)
+        self._check()
+        if self._held:
+            self._api.set_timer(self._timer, self._look)
+
+    def shell_lost(self, shell: int) -> None:
+        """Do not wait for it."""
+        self._awaited.discard(shell)
+        self._check()
+
+    def close(self) -> None:
+        """The shell leaves, whoever is awaited."""
+        self._awaited.clear()
+        self._finished = True
+        self._check()
+
+    def _shell_finished(self, request: Request) -> None:
+        shell = int.from_bytes(request.payload, "big") if len(request.payload) == 4 else 0
+        if not 0 < shell < len(self._brokers):
+            request.refuse(errno.EPROTO, "there is no such shell")
+            return
+        self._asking.append(request.keep())
+        self._awaited.discard(shell)
+        self._check()
+
+    def _released(self, _error: int) -> None:
+        self._awaited.clear()
+        self._check()
+
+    def _check(self) -> None:
+        if not self._held or not self._finished or self._awaited:
+            return
+        self._held = False
+        asking, self._asking = self._asking, []
+        for request in asking:
+            request.respond()
+            request.drop()
+        self._api.stop_watching(self._timer)
+        self._api.release("pmix")
+
+    def _look_round(self) -> None:
+        for shell in sorted(self._awaited):
+            self._api.call(self._peers.topic(ALIVE), self._brokers[shell], b"", partial(self._looked, shell))
+        self._look = min(2 * self._look, _LAST_LOOK)
+        self._api.set_timer(self._timer, self._look)
+
+    def _looked(self, shell: int, error: int) -> None:
+        if error and shell in self._awaited:
+            self._lost(shell, "it has left")
+            self.shell_lost(shell)
