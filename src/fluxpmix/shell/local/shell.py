@@ -23,7 +23,8 @@ from fluxpmix.pmix.status import PmixError
 from fluxpmix.shell.base import Driver
 from fluxpmix.shell.local import control, input, jobdir, machine, tasks
 from fluxpmix.shell.local.guard import Guard
-from fluxpmix.shell.local.reactor import READ, Reactor, Timer
+from fluxpmix.shell.local.pipes import TaskPipes
+from fluxpmix.shell.local.reactor import Reactor, Timer
 from fluxpmix.shell.local.request import LaunchError
 from fluxpmix.shell.server import Site
 
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from fluxpmix.shell.local.links import Links
     from fluxpmix.shell.local.request import Request
 
-_READ_SIZE = 1 << 16
-_LONGEST_LINE = 1 << 20  # bytes; a longer one goes in pieces
 _HIGH_WATER = 4 << 20  # bytes on their way to the launcher before the tasks must wait
 _LAST_WORDS = 1.0  # seconds that a dead task's pipes are listened to: its children may hold them open
 _REAPING = 5.0  # seconds for what was killed to be gone
@@ -239,7 +238,10 @@ class JobShell:
         finally:
             for fd in (stdin, out[1], err[1]):
                 os.close(fd)
-        task = _Task(self, rank, pid, out[0], err[0])
+        pipes = TaskPipes(
+            self._reactor, (out[0], err[0]), partial(self._output, rank), self._check_drained, self._request.unbuffered
+        )
+        task = _Task(rank, pid, pipes)
         self._tasks[rank] = self._by_pid[pid] = task
         self._driver.task_started(rank, pid)
 
@@ -333,40 +335,26 @@ class JobShell:
                 if self._driver is not None:
                     self._driver.task_exited(task.rank, status)
                 self._control.send(control.EXITED, task.rank, status)
-                if not task.drained:
-                    self._reactor.call_later(_LAST_WORDS, task.hang_up)
+                if task.pipes.open:
+                    self._reactor.call_later(_LAST_WORDS, task.pipes.hang_up)
                 self._check_drained()
 
-    def output(self, rank: int, stream: int, data: bytes) -> None:
+    def _output(self, rank: int, stream: int, data: bytes) -> None:
         """Pass on what a task printed."""
         self._control.send(control.OUTPUT, rank, stream, data)
         if self._control.stream.queued > _HIGH_WATER:
             self._control.stream.on_drained = self._resume
             for task in self._tasks.values():
-                task.pause(True)
+                task.pipes.pause(True)
 
     def _resume(self) -> None:
         self._control.stream.on_drained = None
         for task in self._tasks.values():
-            task.pause(False)
-
-    def drained(self) -> None:
-        """A task's pipes are closed."""
-        self._check_drained()
+            task.pipes.pause(False)
 
     def _check_drained(self) -> None:
-        if all(task.exited and task.drained for task in self._tasks.values()):
+        if all(task.exited and not task.pipes.open for task in self._tasks.values()):
             self._control.send(control.DRAINED)
-
-    @property
-    def reactor(self) -> Reactor:
-        """The loop."""
-        return self._reactor
-
-    @property
-    def unbuffered(self) -> bool:
-        """Whether output goes on at once, and not by line."""
-        return self._request.unbuffered
 
     # -- the end -----------------------------------------------------------------------------------
 
@@ -402,96 +390,10 @@ def _kill_all() -> None:
 
 
 class _Task:
-    """A task and its two output pipes."""
+    """A running task of this shell."""
 
-    def __init__(self, shell: JobShell, rank: int, pid: int, out: int, err: int) -> None:
+    def __init__(self, rank: int, pid: int, pipes: TaskPipes) -> None:
         self.rank = rank
         self.pid = pid
         self.exited = False
-        self._shell = shell
-        self._pipes = [_Pipe(self, shell, 1, out), _Pipe(self, shell, 2, err)]
-
-    @property
-    def drained(self) -> bool:
-        """Whether both pipes are closed."""
-        return not any(pipe.open for pipe in self._pipes)
-
-    def pause(self, paused: bool) -> None:
-        """Stop or go on reading."""
-        for pipe in self._pipes:
-            pipe.pause(paused)
-
-    def hang_up(self) -> None:
-        """The task is dead: read what is there and no more, whoever holds the other end."""
-        for pipe in self._pipes:
-            pipe.hang_up()
-
-
-class _Pipe:
-    """One output stream of a task, cut into whole lines."""
-
-    def __init__(self, task: _Task, shell: JobShell, stream: int, fd: int) -> None:
-        self._task = task
-        self._shell = shell
-        self._stream = stream
-        self._fd = fd
-        self._rest = b""
-        self._paused = False
-        os.set_blocking(fd, False)
-        shell.reactor.watch(fd, READ, self._ready)
-
-    @property
-    def open(self) -> bool:
-        return self._fd >= 0
-
-    def pause(self, paused: bool) -> None:
-        if self._fd >= 0 and paused != self._paused:
-            self._paused = paused
-            if paused:
-                self._shell.reactor.forget(self._fd)
-            else:
-                self._shell.reactor.watch(self._fd, READ, self._ready)
-
-    def hang_up(self) -> None:
-        while self._fd >= 0 and self._read():
-            pass
-        self._close()
-
-    def _ready(self, _events: int) -> None:
-        self._read()
-
-    def _read(self) -> bool:
-        """Read once; whether there may be more."""
-        try:
-            data = os.read(self._fd, _READ_SIZE)
-        except BlockingIOError:
-            return False
-        if not data:
-            self._close()
-            return False
-        if self._shell.unbuffered:
-            self._shell.output(self._task.rank, self._stream, data)
-            return True
-        end = data.rfind(b"\n") + 1
-        if end:
-            self._shell.output(self._task.rank, self._stream, self._rest + data[:end])
-            self._rest = data[end:]
-        else:
-            self._rest += data
-            if len(self._rest) > _LONGEST_LINE:
-                self._flush()
-        return True
-
-    def _flush(self) -> None:
-        rest, self._rest = self._rest, b""
-        if rest:
-            self._shell.output(self._task.rank, self._stream, rest)
-
-    def _close(self) -> None:
-        if self._fd >= 0:
-            self._flush()
-            if not self._paused:
-                self._shell.reactor.forget(self._fd)
-            os.close(self._fd)
-            self._fd = -1
-            self._shell.drained()
+        self.pipes = pipes
