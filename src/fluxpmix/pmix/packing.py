@@ -1,5 +1,6 @@
 """Info arrays as bytes that another server of the same libpmix can read.
 
+They begin with how many follow: libpmix takes some that are cut short for whole ones.
 `server.py` ships what PMIx_server_setup_application made to the job's other servers with these.
 Standard 4.2, section 18.3 ("Data Buffer Support").
 """
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
     from fluxpmix.pmix.library import Library
 
+_HEAD = 8  # bytes
+
 
 def pack_infos(library: Library, pointer: Any, count: int) -> bytes:
     """Return an info array packed: its length, then its infos. Raises `PmixError`."""
@@ -27,7 +30,8 @@ def pack_infos(library: Library, pointer: Any, count: int) -> bytes:
         length = ffi.new("size_t *", count)
         for what, number, kind in ((length, 1, DataType.SIZE), (pointer, count, DataType.INFO)):
             check(lib.PMIx_Data_pack(ffi.NULL, buffer, what, number, kind), "PMIx_Data_pack")
-        return decoding.blob(ffi, buffer.base_ptr, buffer.bytes_used)
+        packed = decoding.blob(ffi, buffer.base_ptr, buffer.bytes_used)
+        return len(packed).to_bytes(_HEAD, "little") + packed
     finally:
         if buffer.base_ptr:
             lib.free(buffer.base_ptr)
@@ -43,6 +47,9 @@ class UnpackedInfos:
         self.count = 0
         if not packed:
             return
+        packed, said = packed[_HEAD:], int.from_bytes(packed[:_HEAD], "little")
+        if len(packed) != said:
+            raise ValueError(f"packed infos say that they are {said} bytes and are {len(packed)}: they are damaged")
         memory = ffi.from_buffer("char[]", packed)
         buffer = ffi.new("pmix_data_buffer_t *")
         buffer.base_ptr = buffer.unpack_ptr = memory
