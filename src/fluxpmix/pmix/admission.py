@@ -23,6 +23,7 @@ _kept: list[int] = []
 _TCP_INFO_BYTES = 136
 _BYTES_RECEIVED = 128  # of struct tcp_info, Linux 4.1 on
 _CLOSE_WAIT = 8  # tcpi_state, its first byte
+_PATIENCE = 10_000  # milliseconds
 
 
 def listening_ports() -> tuple[int, ...]:
@@ -69,19 +70,36 @@ def in_handshake(ports: Collection[int], known: Collection[int] = ()) -> int | N
     return found[0] if len(found) == 1 else None
 
 
-def sever(descriptor: int) -> None:
+def sever(descriptor: int, *, let_in: bool = False) -> None:
     """Take the connection on `descriptor` away from its peer, and leave libpmix a silent one.
 
-    Raises `OSError` where descriptors have run out.
+    `let_in`: the peer has been told that it is let in, and will ask for something. Only then is it
+    hung up on: before, a 4.2 client would wait for ever for the answer. Raises `OSError` where
+    descriptors have run out.
     """
     import _socket
+    from _thread import start_new_thread
 
     near, far = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
+        if let_in:
+            start_new_thread(_hang_up, (os.dup(descriptor),))
         _kept.append(far.detach())
         os.dup2(near.fileno(), descriptor, inheritable=False)
     finally:
         near.close()
+
+
+def _hang_up(connection: int) -> None:
+    """Close a connection when its peer has spoken, or has had the time to."""
+    import select
+
+    listening = select.poll()
+    listening.register(connection, select.POLLIN)
+    try:
+        listening.poll(_PATIENCE)
+    finally:
+        os.close(connection)
 
 
 def connections(ports: Collection[int]) -> dict[int, bool]:

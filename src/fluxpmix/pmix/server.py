@@ -266,7 +266,8 @@ class Server(HostCalls):
 
     def _connected(self, entry: Entry, fields: tuple[Any, ...], function: Any, data: Any) -> int:
         if self._judge(fields[0]) is not None:
-            if self._cut(in_handshake(self._ports, self._tool_connections())):
+            connection = in_handshake(self._ports, self._tool_connections())
+            if self._cut(connection, let_in=self._library.version < (5, 0)):
                 return OPERATION_SUCCEEDED
             if not function:  # 4.2
                 return _NO_PERMISSIONS
@@ -296,12 +297,12 @@ class Server(HostCalls):
     def _tool_connections(self) -> list[int]:
         return [one for one in self._tools.values() if one is not None]
 
-    def _cut(self, connection: int | None) -> bool:
+    def _cut(self, connection: int | None, *, let_in: bool = False) -> bool:
         """Take a connection away from whoever is at its other end."""
         if connection is None:
             return False
         try:
-            sever(connection)
+            sever(connection, let_in=let_in)
         except OSError as error:
             self.on_error(error)
             return False
