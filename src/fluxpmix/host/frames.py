@@ -33,6 +33,13 @@ class Tag(IntEnum):
     DIED = 5  # a process is gone that had not finalized; the block holds its rank
     ASK = 6  # direct modex: what a process put is wanted
     DATA = 7  # and here it is, or why not
+    PUBLISH = 8  # to the owner of a key: keep these values
+    LOOKUP = 9  # to the owner of a key: what is there, or comes
+    UNPUBLISH = 10  # to the owner of a key: drop them
+    STORED = 11  # what came of the publishing or unpublishing
+    FOUND = 12  # what came of a lookup, all or a part
+    CANCEL = 13  # a lookup that waits is over
+    PURGE = 14  # a process or application has ended: drop what it published for its life
 
 
 class FrameError(ValueError):

@@ -12,6 +12,7 @@ from fluxpmix.host.abort import Aborts
 from fluxpmix.host.capability import Capability
 from fluxpmix.host.collective import Collectives
 from fluxpmix.host.control import JobControls
+from fluxpmix.host.datastore import Datastore
 from fluxpmix.host.directory import Directory
 from fluxpmix.host.dmodex import DirectModexes
 from fluxpmix.host.effects import Buffer, Effect, Level, Log, Reply, Send
@@ -40,7 +41,8 @@ class Host:
         self._collectives = Collectives(self._directory, shell_rank, self._size, fanout)
         self._dmodex = DirectModexes(self._directory, job.nspace, shell_rank, default_timeout)
         # Those that reach over shells by themselves, and not by a collective.
-        self._reaching: tuple[Capability, ...] = (self._dmodex,)
+        self._datastore = Datastore(self._directory, job, shell_rank, default_timeout)
+        self._reaching: tuple[Capability, ...] = (self._dmodex, self._datastore)
         self._capabilities: dict[type[Upcall], Any] = {
             upcall: capability
             for capability in (
@@ -69,6 +71,11 @@ class Host:
         return self._collectives.idle and all(one.idle for one in self._reaching)
 
     @property
+    def stored(self) -> int:
+        """How many published values this shell keeps."""
+        return self._datastore.stored
+
+    @property
     def deadline(self) -> float | None:
         """When `tick` wants to be called, None for never."""
         moments = [self._collectives.deadline, *(one.deadline for one in self._reaching)]
@@ -76,8 +83,13 @@ class Host:
 
     @property
     def counters(self) -> dict[str, int]:
-        """How often what happened: collectives completed and failed, frames retired and refused."""
-        return {**self._collectives.counters, **self._dmodex.counters, "malformed": self._bad_frames}
+        """How often what happened: collectives, modex requests and publications, frames retired and refused."""
+        return {
+            **self._collectives.counters,
+            **self._dmodex.counters,
+            **self._datastore.counters,
+            "malformed": self._bad_frames,
+        }
 
     # -- what happens ------------------------------------------------------------------------------
 

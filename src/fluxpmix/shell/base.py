@@ -232,7 +232,7 @@ class Driver:
                 carrier.signal_tasks(effect.signum, effect.ranks)
             elif isinstance(effect, Raise):
                 carrier.raise_job(effect.message, effect.exit_code)
-        except PmixError as error:
+        except (PmixError, ValueError) as error:  # a value that does not fit its type was a peer's
             carrier.log(Level.ERROR, f"libpmix refused {type(effect).__name__.lower()}: {error}")
 
     def _request_modex(self, token: int, proc: Proc) -> None:

@@ -1,0 +1,379 @@
+"""PMIx_Publish, PMIx_Lookup, PMIx_Unpublish over shells. Standard 4.2, chapter 8 and sections 17.3.8 to 17.3.10.
+
+`host.py` hands over the upcalls. Every key has an owner, the shell that its hash picks, so there is no hot
+spot; a request goes to the owners of its keys, one message each. Whoever asked collects the answers: a
+publication that one owner refuses is taken back from the others; a lookup that waits is over when
+enough of its keys are found, at its timeout, or with the process that made it, and values that were there
+for one reading and came too late go back to their owner.
+
+What outlives the job (PMIX_PERSIST_SESSION, INDEF) lives as long as the job's shells do.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from zlib import crc32
+
+from fluxpmix.host import publication, wire
+from fluxpmix.host.capability import Capability
+from fluxpmix.host.directory import Directory, UnknownProc
+from fluxpmix.host.effects import Effect, Level, Log, Reply, Send
+from fluxpmix.host.fence import timeout
+from fluxpmix.host.frames import NO_DIGEST, Message, Tag, encode
+from fluxpmix.host.keyowner import BadBody, KeyOwner, found
+from fluxpmix.job.model import Job
+from fluxpmix.pmix import attributes
+from fluxpmix.pmix.status import Status
+from fluxpmix.pmix.types import Infos, Persistence, Proc, Published, Value, find
+from fluxpmix.pmix.upcalls import Lookup, Publish, Unpublish
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+SUCCESS = int(Status.SUCCESS)
+DIED = int(Status.ERR_PROC_TERM_WO_SYNC)
+LOST = int(Status.ERR_LOST_CONNECTION)
+
+# Kinds of PURGE: a process has ended, the last of an application here has, an application has.
+_PROC_ENDED, _APP_ENDED_HERE, _APP_ENDED = 1, 2, 3
+
+
+class _Open:
+    """An open upcall: who has yet to answer, and what came."""
+
+    __slots__ = ("answers", "deadline", "denied", "found", "keys", "lent", "needed", "owners", "proc", "tag", "upcall")
+
+    def __init__(self, upcall: Publish | Lookup | Unpublish, tag: Tag, deadline: float | None) -> None:
+        self.upcall = upcall.id
+        self.proc = upcall.proc
+        self.tag = tag
+        self.deadline = deadline
+        self.owners: set[int] = set()
+        self.answers: dict[int, int] = {}  # by owner: a status
+        self.keys: tuple[str, ...] = ()
+        self.needed: int | None = None  # of a lookup that waits
+        self.found: dict[str, Published] = {}
+        self.denied: set[str] = set()
+        self.lent: list[tuple[int, tuple[Any, ...]]] = []  # by owner: values that nobody else can read now
+
+
+class Datastore(Capability):
+    """The published data of one shell: what its processes ask, and the keys that it owns."""
+
+    serves = (Publish, Lookup, Unpublish)
+    takes = (Tag.PUBLISH, Tag.LOOKUP, Tag.UNPUBLISH, Tag.STORED, Tag.FOUND, Tag.CANCEL, Tag.PURGE)
+
+    def __init__(self, directory: Directory, job: Job, me: int, default_timeout: float | None) -> None:
+        self._directory = directory
+        self._job = job
+        self._me = me
+        self._shells = len(job.nodes)
+        self._default_timeout = default_timeout
+        self._owner = KeyOwner(directory, self._to)
+        self._open: dict[int, _Open] = {}  # by token
+        self._tokens = 0
+        self._lost: set[int] = set()
+        self._gone: set[int] = set()  # ranks here whose task has ended
+        self._kept_by: dict[Proc, set[int]] = {}  # owners of what a process here published for its life
+        # Of several applications, how many processes each has here; of one, the end is the job's.
+        self._running = Counter(job.app_of(rank).index for rank in job.ranks(me)) if len(job.apps) > 1 else None
+        self._ended: dict[int, set[int]] = {}  # application: shells where it has ended (shell 0 counts)
+        self.counters = {"published": 0, "looked up": 0, "given back": 0}
+
+    @property
+    def idle(self) -> bool:
+        return not self._open and self._owner.idle
+
+    @property
+    def stored(self) -> int:
+        """How many values this shell keeps."""
+        return len(self._owner.store)
+
+    @property
+    def deadline(self) -> float | None:
+        moments = [self._owner.deadline, *(one.deadline for one in self._open.values())]
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    # -- requests of processes here ----------------------------------------------------------------
+
+    def upcall(self, upcall: Publish | Lookup | Unpublish, now: float, out: list[Effect]) -> None:
+        try:
+            if isinstance(upcall, Publish):
+                self._publish(upcall, now, out)
+            elif isinstance(upcall, Lookup):
+                self._lookup(upcall, now, out)
+            else:
+                self._unpublish(upcall, now, out)
+        except publication.Refused as refused:
+            out.append(Log(Level.ERROR, f"{type(upcall).__name__.lower()} by {upcall.proc}: {refused}"))
+            out.append(Reply(upcall.id, refused.status))
+
+    def _publish(self, upcall: Publish, now: float, out: list[Effect]) -> None:
+        infos = upcall.infos
+        values = publication.values(infos)
+        range_, procs = publication.reach(infos)
+        persistence = publication.persistence(infos)
+        uids, gids = publication.permissions(infos)
+        who = publication.who(upcall.proc, infos)
+        token, one = self._begin(upcall, Tag.PUBLISH, infos, now)
+        groups = self._by_owner(values)
+        if persistence is Persistence.PROCESS:
+            self._kept_by.setdefault(upcall.proc, set()).update(groups)
+        bodies = {
+            owner: (
+                *(who, range_, procs, persistence, uids, gids, token),
+                tuple((key, values[key]) for key in keys),
+            )
+            for owner, keys in groups.items()
+        }
+        self._start(token, one, bodies, now, out)
+
+    def _lookup(self, upcall: Lookup, now: float, out: list[Effect]) -> None:
+        infos = upcall.directives
+        publication.refuse_unknown(infos)
+        keys = publication.keys(upcall.keys)
+        range_, procs = publication.reach(infos)
+        who = publication.who(upcall.proc, infos)
+        token, one = self._begin(upcall, Tag.LOOKUP, infos, now)
+        one.keys = keys
+        waits = any(info.key == attributes.WAIT for info in infos)
+        if waits:
+            count = find(infos, attributes.WAIT)
+            one.needed = min(count, len(keys)) if type(count) is int and count > 0 else len(keys)
+        milliseconds = 0 if one.deadline is None else max(1, int((one.deadline - now) * 1000))
+        bodies = {
+            owner: (who, range_, procs, waits, milliseconds, tuple(mine))
+            for owner, mine in self._by_owner(keys).items()
+        }
+        self._start(token, one, bodies, now, out)
+
+    def _unpublish(self, upcall: Unpublish, now: float, out: list[Effect]) -> None:
+        infos, keys = upcall.directives, upcall.keys
+        publication.refuse_unknown(infos)
+        # Without keys all goes that the process has, unless one range is named.
+        range_ = None if keys is None and find(infos, attributes.RANGE) is None else publication.reach(infos)[0]
+        token, one = self._begin(upcall, Tag.UNPUBLISH, infos, now)
+        if keys is None:
+            bodies: dict[int, tuple[Any, ...]] = {
+                shell: (upcall.proc, range_, None, None) for shell in range(self._shells) if shell not in self._lost
+            }
+        else:
+            groups = self._by_owner(publication.keys(keys))
+            bodies = {owner: (upcall.proc, range_, None, tuple(mine)) for owner, mine in groups.items()}
+        self._start(token, one, bodies, now, out)
+
+    def _begin(self, upcall: Publish | Lookup | Unpublish, tag: Tag, infos: Infos, now: float) -> tuple[int, _Open]:
+        try:
+            self._directory.shells((upcall.proc,))
+        except UnknownProc as error:
+            raise publication.Refused(error.status, str(error)) from None
+        if upcall.proc.rank in self._gone:
+            raise publication.Refused(Status.ERR_PROC_TERM_WO_SYNC, "the process is gone")
+        seconds = timeout(infos, self._default_timeout)
+        return self._token(), _Open(upcall, tag, None if seconds is None else now + seconds)
+
+    def _start(self, token: int, one: _Open, bodies: dict[int, tuple[Any, ...]], now: float, out: list[Effect]) -> None:
+        """Send each owner its part; this shell's own comes last, as its answer may end it all."""
+        self._open[token] = one
+        one.owners = set(bodies)
+        for owner in sorted(bodies, key=lambda owner: owner == self._me):
+            self._to(owner, one.tag, token, SUCCESS, bodies[owner], now, out)
+        for owner in sorted(self._lost & set(bodies)):
+            self._answered(token, owner, LOST, now, out)
+
+    # -- answers -----------------------------------------------------------------------------------
+
+    def _answered(self, token: int, owner: int, status: int, now: float, out: list[Effect]) -> None:
+        """Note that an owner has no more to say; end the request where all have spoken."""
+        one = self._open.get(token)
+        if one is None or owner not in one.owners:
+            return
+        one.owners.discard(owner)
+        one.answers[owner] = status
+        if status == LOST and one.needed is not None:
+            self._end(token, one, LOST, now, out)  # what it waits for may never come
+        elif not one.owners:
+            self._end(token, one, self._outcome(one), now, out)
+
+    def _found(self, owner: int, token: int, body: tuple[Any, ...], now: float, out: list[Effect]) -> None:
+        values, denied, more = found(body)
+        one = self._open.get(token)
+        lent = [(owner, whole) for _, _, _, whole in values if whole is not None]
+        if one is None or owner not in one.owners:
+            self._give_back(lent, now, out)
+            return
+        one.lent += lent
+        one.denied.update(denied)
+        for key, proc, packed, _ in values:
+            value = wire.decode(packed)
+            if not isinstance(value, Value):
+                raise BadBody("a published value without a type")
+            one.found[key] = Published(proc, key, value)
+        if one.needed is not None and len(one.found) >= one.needed:
+            if not more:
+                one.owners.discard(owner)
+            self._end(token, one, SUCCESS, now, out)
+        elif not more:
+            self._answered(token, owner, SUCCESS, now, out)
+
+    def _outcome(self, one: _Open) -> int:
+        """Return the status of a request that all owners have answered."""
+        worst = min(one.answers.values(), default=SUCCESS)
+        if one.tag is Tag.UNPUBLISH:
+            # Some of the keys may never have been there.
+            return LOST if worst == LOST else max(one.answers.values(), default=SUCCESS)
+        if one.tag is Tag.PUBLISH or len(one.found) == len(one.keys):
+            return worst if one.tag is Tag.PUBLISH else SUCCESS
+        if one.found:
+            return int(Status.ERR_PARTIAL_SUCCESS)
+        if worst != SUCCESS:
+            return worst
+        return int(Status.ERR_NO_PERMISSIONS if len(one.denied) == len(one.keys) else Status.ERR_NOT_FOUND)
+
+    def _end(self, token: int, one: _Open, status: int, now: float, out: list[Effect]) -> None:
+        """Answer an upcall, and undo what was done for it where it failed."""
+        del self._open[token]
+        if one.tag is Tag.LOOKUP:
+            for owner in sorted(one.owners):
+                self._to(owner, Tag.CANCEL, token, SUCCESS, (), now, out)
+            if status in (SUCCESS, int(Status.ERR_PARTIAL_SUCCESS)):
+                self.counters["looked up"] += 1
+                out.append(Reply(one.upcall, status, tuple(one.found[key] for key in one.keys if key in one.found)))
+                return
+            self._give_back(one.lent, now, out)
+        elif one.tag is Tag.PUBLISH:
+            if status == SUCCESS:
+                self.counters["published"] += 1
+            else:
+                done = [owner for owner, answer in one.answers.items() if answer == SUCCESS]
+                for owner in sorted({*one.owners, *done}):
+                    self._to(owner, Tag.UNPUBLISH, self._token(), SUCCESS, (one.proc, None, token, None), now, out)
+        out.append(Reply(one.upcall, status))
+
+    def _give_back(self, lent: Sequence[tuple[int, tuple[Any, ...]]], now: float, out: list[Effect]) -> None:
+        for owner, whole in lent:
+            self.counters["given back"] += 1
+            self._to(owner, Tag.PUBLISH, self._token(), SUCCESS, whole, now, out)
+
+    # -- frames ------------------------------------------------------------------------------------
+
+    def receive(self, source: int, message: Message, now: float, out: list[Effect]) -> str | None:
+        tag, token = message.tag, message.generation
+        if len(message.blocks) != 1 or message.status > 0:
+            return f"{tag.name.lower()} with {len(message.blocks)} blocks and status {message.status}"
+        try:
+            body = wire.decode(bytes(message.blocks[0][1]))
+            if not isinstance(body, tuple):
+                return f"{tag.name.lower()} without fields"
+            self._take(source, tag, token, message.status, body, now, out)
+        except (wire.WireError, BadBody) as error:
+            return f"{tag.name.lower()}: {error}"
+        return None
+
+    def _take(
+        self, source: int, tag: Tag, token: int, status: int, body: tuple[Any, ...], now: float, out: list[Effect]
+    ) -> None:
+        if tag is Tag.FOUND:
+            self._found(source, token, body, now, out)
+        elif tag is Tag.STORED:
+            self._answered(token, source, status, now, out)
+        elif tag is Tag.PURGE:
+            self._purge(source, body, now, out)
+        else:
+            self._owner.take(source, tag, token, body, now, out)
+
+    def _to(
+        self, shell: int, tag: Tag, token: int, status: int, body: tuple[Any, ...], now: float, out: list[Effect]
+    ) -> None:
+        """Say something to a shell, which may be this one."""
+        if shell == self._me:
+            self._take(self._me, tag, token, status, body, now, out)
+        elif shell not in self._lost:
+            self._send(shell, tag, token, status, wire.encode(body), out)
+
+    def _send(self, shell: int, tag: Tag, token: int, status: int, body: bytes, out: list[Effect]) -> None:
+        out.append(Send(shell, encode(Message(tag, 0, token, NO_DIGEST, status, ((self._me, body),)))))
+
+    # -- what happens ------------------------------------------------------------------------------
+
+    def exited(self, rank: int, wait_status: int, now: float, out: list[Effect]) -> None:
+        """End what a process waited for, and what it published for its life or its application's."""
+        self._gone.add(rank)
+        proc = Proc(self._job.nspace, rank)
+        for token, one in list(self._open.items()):
+            if one.proc == proc and token in self._open:
+                self._end(token, one, DIED, now, out)
+        for owner in sorted(self._kept_by.pop(proc, ())):
+            self._to(owner, Tag.PURGE, 0, SUCCESS, (_PROC_ENDED, proc), now, out)
+        if self._running is None:
+            return
+        app = self._job.app_of(rank).index
+        self._running[app] -= 1
+        if not self._running[app]:
+            self._to(0, Tag.PURGE, 0, SUCCESS, (_APP_ENDED_HERE, app), now, out)
+
+    def _purge(self, source: int, body: tuple[Any, ...], now: float, out: list[Effect]) -> None:
+        if len(body) != 2 or body[0] not in (_PROC_ENDED, _APP_ENDED_HERE, _APP_ENDED):
+            raise BadBody("the end of nothing")
+        kind, what = body
+        if kind == _PROC_ENDED:
+            if not isinstance(what, Proc):
+                raise BadBody("the end of no process")
+            self._owner.store.purge(
+                lambda item: item.publisher.proc == what and item.persistence is Persistence.PROCESS
+            )
+        elif type(what) is not int or not 0 <= what < len(self._job.apps):
+            raise BadBody(f"the end of application {what!r}")
+        elif kind == _APP_ENDED:
+            first = self._job.app_first_rank(what)
+            ranks = range(first, first + self._job.apps[what].size)
+            self._owner.store.purge(
+                lambda item: item.publisher.proc.rank in ranks and item.persistence is Persistence.APPLICATION
+            )
+        else:
+            self._ended.setdefault(what, set()).add(source)
+            self._count_ended(now, out)
+
+    def _count_ended(self, now: float, out: list[Effect]) -> None:
+        """Tell all shells of applications that have ended on all of theirs."""
+        for app, shells in list(self._ended.items()):
+            first = self._job.app_first_rank(app)
+            nodes = self._job.taskmap.node_column()
+            if {*nodes[first : first + self._job.apps[app].size]} <= shells | self._lost:
+                del self._ended[app]
+                for shell in range(self._shells):
+                    self._to(shell, Tag.PURGE, 0, SUCCESS, (_APP_ENDED, app), now, out)
+
+    def shell_lost(self, shell: int, now: float, out: list[Effect]) -> None:
+        self._lost.add(shell)
+        self._owner.shell_lost(shell)
+        for token in list(self._open):
+            self._answered(token, shell, LOST, now, out)
+        self._count_ended(now, out)
+
+    def tick(self, now: float, out: list[Effect]) -> None:
+        self._owner.tick(now)
+        for token, one in list(self._open.items()):
+            if one.deadline is not None and one.deadline <= now and token in self._open:
+                self._end(token, one, int(Status.ERR_TIMEOUT), now, out)
+
+    def abandon(self, status: int, out: list[Effect]) -> None:
+        out.extend(Reply(one.upcall, status) for one in self._open.values())
+        self._open.clear()
+        self._owner.clear()
+
+    # -- inside ------------------------------------------------------------------------------------
+
+    def _token(self) -> int:
+        self._tokens = (self._tokens + 1) & 0xFFFFFFFF
+        return self._tokens
+
+    def _by_owner(self, keys: Iterable[str]) -> dict[int, list[str]]:
+        """Return the keys of each owner."""
+        groups: dict[int, list[str]] = {}
+        for key in keys:
+            owner = crc32(key.encode("utf-8", "surrogateescape")) % self._shells
+            groups.setdefault(owner, []).append(key)
+        return groups

@@ -1,0 +1,206 @@
+"""PMIx values as bytes between hosts: tuples of what `pmix/types.py` and `pmix/structures.py` define.
+
+`datastore.py` and `query.py` write the bodies of their frames with it. Each value is one letter and what it
+needs; a reader checks every length, count and field against what is there, so that garbage is an error
+and never an object. Addresses (topologies, bitmaps, pointers) mean nothing elsewhere and are refused.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+
+from fluxpmix.pmix.structures import Coord, DeviceDistance, Endpoint, Geometry, ProcInfo
+from fluxpmix.pmix.types import DataArray, DataType, Envar, Info, Persistence, Proc, Range, Regex, Timeval, Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_LENGTH = struct.Struct("!BI")
+_INT = struct.Struct("!Bq")
+_FLOAT = struct.Struct("!Bd")
+_SIZE = struct.Struct("!I")
+_BIG = 24  # bytes of the longest number
+_DEEPEST = 64
+_TEXT = (str, type(None))
+_ANY = object
+# By letter: the class and what its fields may be. A number that names a type is turned into a `DataType`.
+_RECORDS: dict[bytes, tuple[type, tuple[Any, ...]]] = {
+    b"P": (Proc, (str, int)),
+    b"E": (Envar, (str, str, str)),
+    b"M": (Timeval, (int, int)),
+    b"R": (Regex, (bytes,)),
+    b"V": (Value, (DataType, _ANY)),
+    b"A": (DataArray, (DataType, tuple)),
+    b"I": (Info, (str, _ANY, DataType, bool)),
+    b"p": (ProcInfo, (Proc, _TEXT, _TEXT, int, int, int)),
+    b"c": (Coord, (int, tuple)),
+    b"g": (Geometry, (int, _TEXT, _TEXT, tuple)),
+    b"D": (DeviceDistance, (_TEXT, _TEXT, int, int, int)),
+    b"e": (Endpoint, (_TEXT, _TEXT, bytes)),
+}
+_ADDRESSES = (DataType.POINTER, DataType.TOPO, DataType.PROC_CPUSET)
+_TYPES = {int(each): each for each in DataType}
+
+
+class WireError(ValueError):
+    """Bytes that no host would write, or a value that cannot travel."""
+
+
+def encode(value: Any) -> bytes:
+    """Return a value as bytes. Raises `WireError` for one that has no meaning on another node."""
+    out = bytearray()
+    _put(out, value)
+    return bytes(out)
+
+
+def decode(data: bytes) -> Any:
+    """Undo `encode`. Raises `WireError`."""
+    value, at = _get(data, 0, 0)
+    if at != len(data):
+        raise WireError(f"{len(data) - at} bytes follow a value")
+    return value
+
+
+# -- writing ---------------------------------------------------------------------------------------
+
+
+def _put(out: bytearray, value: Any) -> None:
+    kind = type(value)
+    write = _WRITERS.get(kind)
+    if write is not None:
+        write(out, value)
+        return
+    letter = _LETTERS.get(kind)
+    if letter is None:
+        raise WireError(f"a {kind.__name__} cannot be sent to another node")
+    out += letter
+    fields = value if isinstance(value, tuple) else [getattr(value, name) for name in kind._fields]
+    if kind in (Value, DataArray) and (fields[0] in _ADDRESSES or not isinstance(fields[0], DataType)):
+        raise WireError(f"a value of type {fields[0]!r} cannot be sent to another node")
+    for field in fields:
+        _put(out, field)
+
+
+def _put_int(out: bytearray, value: int) -> None:
+    try:
+        out += _INT.pack(0x69, value)
+    except struct.error:
+        digits = int(value).to_bytes(_BIG, "big", signed=True)
+        out += b"n"
+        out += digits
+
+
+def _put_bytes(letter: int) -> Callable[[bytearray, Any], None]:
+    def write(out: bytearray, value: Any) -> None:
+        data = value.encode("utf-8", "surrogateescape") if letter == 0x73 else value
+        try:
+            out += _LENGTH.pack(letter, len(data))
+        except struct.error:
+            raise WireError(f"{len(data)} bytes are too many for one value") from None
+        out += data
+
+    return write
+
+
+def _put_tuple(out: bytearray, value: tuple[Any, ...]) -> None:
+    out += _LENGTH.pack(0x74, len(value))
+    for item in value:
+        _put(out, item)
+
+
+def _put_bool(out: bytearray, value: bool) -> None:
+    out += b"T" if value else b"F"
+
+
+def _put_none(out: bytearray, value: None) -> None:
+    out += b"N"
+
+
+def _put_float(out: bytearray, value: float) -> None:
+    out += _FLOAT.pack(0x64, value)
+
+
+_WRITERS: dict[type, Callable[[bytearray, Any], None]] = {
+    int: _put_int,
+    DataType: _put_int,
+    Range: _put_int,
+    Persistence: _put_int,
+    str: _put_bytes(0x73),
+    bytes: _put_bytes(0x62),
+    tuple: _put_tuple,
+    bool: _put_bool,
+    type(None): _put_none,
+    float: _put_float,
+}
+_LETTERS = {cls: letter for letter, (cls, _) in _RECORDS.items()}
+
+
+# -- reading ---------------------------------------------------------------------------------------
+
+
+def _get(data: bytes, at: int, depth: int) -> tuple[Any, int]:
+    if depth > _DEEPEST:
+        raise WireError(f"values nested more than {_DEEPEST} deep")
+    letter = data[at : at + 1]
+    try:
+        if letter == b"i":
+            return _INT.unpack_from(data, at)[1], at + _INT.size
+        if letter in (b"s", b"b"):
+            return _get_bytes(data, at, letter)
+        if letter == b"t":
+            return _get_tuple(data, at, depth)
+        if letter == b"d":
+            return _FLOAT.unpack_from(data, at)[1], at + _FLOAT.size
+    except struct.error:
+        raise WireError("a value that is cut short") from None
+    at += 1
+    if letter in _SINGLE:
+        return _SINGLE[letter], at
+    if letter == b"n" and at + _BIG <= len(data):
+        return int.from_bytes(data[at : at + _BIG], "big", signed=True), at + _BIG
+    record = _RECORDS.get(letter)
+    if record is None:
+        raise WireError(f"a value that starts with {letter!r}")
+    return _get_record(data, at, depth, *record)
+
+
+def _get_bytes(data: bytes, at: int, letter: bytes) -> tuple[Any, int]:
+    length = _LENGTH.unpack_from(data, at)[1]
+    at += _LENGTH.size
+    part = data[at : at + length]
+    if len(part) != length:
+        raise WireError(f"{length} bytes announced, {len(part)} left")
+    if letter == b"b":
+        return part, at + length
+    return part.decode("utf-8", "surrogateescape"), at + length
+
+
+def _get_tuple(data: bytes, at: int, depth: int) -> tuple[Any, int]:
+    count = _LENGTH.unpack_from(data, at)[1]
+    at += _LENGTH.size
+    if count > len(data) - at:
+        raise WireError(f"{count} items announced, {len(data) - at} bytes left")
+    items = []
+    for _ in range(count):
+        item, at = _get(data, at, depth + 1)
+        items.append(item)
+    return tuple(items), at
+
+
+def _get_record(data: bytes, at: int, depth: int, cls: type, kinds: tuple[Any, ...]) -> tuple[Any, int]:
+    fields: list[Any] = []
+    for kind in kinds:
+        field, at = _get(data, at, depth + 1)
+        if kind is DataType:
+            if type(field) is not int or field not in _TYPES:
+                raise WireError(f"{cls.__name__}: there is no type {field!r}")
+            field = _TYPES[field]
+        elif kind is not _ANY and not isinstance(field, kind):
+            raise WireError(f"{cls.__name__}: a {type(field).__name__} where it has none")
+        fields.append(field)
+    return cls(*fields), at
+
+
+_SINGLE = {b"N": None, b"T": True, b"F": False}
