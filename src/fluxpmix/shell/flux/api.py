@@ -101,6 +101,13 @@ class Shell:
             raise ShellError("flux-shell has no task map")
         return loads(text)
 
+    def topology(self) -> str:
+        """Return hwloc's description of this node as XML: all of it, not only what the job has."""
+        text = self.ffi.new("const char **")
+        if self.lib.flux_shell_get_hwloc_xml(self._shell, text) < 0:
+            raise ShellError("flux-shell has no topology")
+        return self._text(text[0]) or ""
+
     def getenv(self, name: str) -> str | None:
         """Return a variable of the job's environment (not of this process's)."""
         return self._text(self.lib.flux_shell_getenv(self._shell, name.encode()))

@@ -167,6 +167,8 @@ static flux_msg_t *wait_for_request(flux_t *handle, const char *topic, double ti
         }
         if (poll(&ready, 1, left < 1 ? (int)(left * 1000) + 1 : 1000) < 0 && errno != EINTR)
             return NULL;
+        /* Ready it is also with messages for others, which flux_recv() puts back: do not spin on those. */
+        usleep(100);
     }
     return message;
 }
@@ -288,17 +290,31 @@ static int initialize_python(void)
     return 0;
 }
 
+/* Have the plugin's own package found, before another one that is installed, and after Python's own. */
+static void extend_path(void)
+{
+    PyObject *path = PySys_GetObject("path"), *parent = PyUnicode_DecodeFSDefault(package_parent);
+    Py_ssize_t at = 0;
+    const char *entry;
+
+    if (path && parent) {
+        for (; at < PyList_Size(path); ++at)
+            if ((entry = PyUnicode_AsUTF8(PyList_GetItem(path, at))) && strstr(entry, "-packages"))
+                break;
+        PyList_Insert(path, at, parent);
+    }
+    PyErr_Clear();
+    Py_XDECREF(parent);
+}
+
 /* Import what all else rests on, so that its absence is told in a line. */
 static int import_backend(void)
 {
     PyGILState_STATE state = PyGILState_Ensure();
-    PyObject *path = PySys_GetObject("path"), *parent, *module;
+    PyObject *module;
     int result = -1;
 
-    parent = PyUnicode_DecodeFSDefault(package_parent);
-    if (path && parent && PySequence_Contains(path, parent) == 0)
-        PyList_Append(path, parent);
-    Py_XDECREF(parent);
+    extend_path();
     module = PyImport_ImportModule("_cffi_backend");
     if (module) {
         Py_DECREF(module);

@@ -108,6 +108,19 @@ def cpus(affinity: Any, ranks: Sequence[int], usable: Sequence[int], cores: int)
     return dict.fromkeys(ranks, whole)
 
 
+def topology_signature(xml: str) -> str:
+    """Return hwloc's signature of the topology that `xml` describes, e.g. `1N:2S:2L3:8L2:8L1:8C:16H:x86_64:le`."""
+    import os
+    import sys
+
+    kinds = (
+        *(("NUMANode", "N"), ("Package", "S"), ("L3Cache", "L3"), ("L2Cache", "L2"), ("L1Cache", "L1")),
+        *(("Core", "C"), ("PU", "H")),
+    )
+    counts = ":".join(str(xml.count(f'type="{kind}"')) + letter for kind, letter in kinds)
+    return f"{counts}:{os.uname().machine}:{'le' if sys.byteorder == 'little' else 'be'}"
+
+
 def _aliases(host: Host, unique: str) -> tuple[str, ...]:
     return (unique,) if unique == host.name else (unique, host.name)
 

@@ -1,0 +1,73 @@
+"""Fixtures: the plugin built from this tree, and real Flux instances where there is a Flux."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from instance import Instance, libpmix
+
+from fluxpmix.shell.flux import embedding
+
+
+@pytest.fixture(scope="session")
+def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with pmix.so, built from this tree, and lua.d."""
+    directory = tmp_path_factory.mktemp("plugin")
+    try:
+        embedding.build(str(directory))
+    except embedding.BuildError as error:
+        pytest.skip(f"the plugin cannot be built here: {error}")
+    shutil.copytree(Path(embedding.__file__).parent / "lua.d", directory / "lua.d")
+    return directory
+
+
+@pytest.fixture(scope="session")
+def _instances(plugin: Path) -> Iterator[Callable[[int], Instance]]:
+    running: dict[int, Instance] = {}
+
+    def get(size: int) -> Instance:
+        if shutil.which("flux") is None:
+            pytest.skip("flux is not on PATH")
+        if size not in running:
+            running[size] = Instance(size, plugin)
+        return running[size]
+
+    yield get
+    for instance in running.values():
+        instance.close()
+
+
+@pytest.fixture
+def instance(_instances: Callable[[int], Instance]) -> Iterator[Callable[[int], Instance]]:
+    """Gives the instance of so many brokers; after the test nothing of its jobs may be left."""
+    used: list[Instance] = []
+
+    def get(size: int) -> Instance:
+        used.append(_instances(size))
+        return used[-1]
+
+    yield get
+    for each in used:
+        each.check()
+
+
+@pytest.fixture
+def two(instance: Callable[[int], Instance]) -> Instance:
+    """An instance of two brokers."""
+    return instance(2)
+
+
+@pytest.fixture(params=["4.2", "5.0"])
+def server(request: pytest.FixtureRequest) -> str:
+    """The path of the libpmix that serves."""
+    path = libpmix(request.param)
+    if path is None:
+        pytest.skip(f"libpmix {request.param} is not installed")
+    return path
