@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -108,6 +109,15 @@ def test_the_installed_libraries_are_what_they_say(version: str) -> None:
     assert found.version >= OLDEST
     assert repr(found) == f"<libpmix {'.'.join(map(str, found.version))} at {found.path}>"
     assert "TIMEOUT" in found.status_text(-24)
+
+
+def test_a_library_stays_when_nobody_refers_to_it(tmp_path: Path) -> None:
+    # Its thread may still run: it outlives a failed PMIx_Init, and Python's end drops all references.
+    path = stub(tmp_path, "mine", "OpenPMIx 6.1.0")
+    load(path)
+    library_module._loaded.clear()
+    gc.collect()
+    assert path in Path("/proc/self/maps").read_text()
 
 
 # -- errors ---------------------------------------------------------------------------------------------

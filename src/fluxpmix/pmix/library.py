@@ -144,7 +144,8 @@ def _open(place: str) -> Library:
     if os.sep in place and not os.path.exists(place):
         raise LibraryNotFound("no such file")
     try:
-        lib = ffi.dlopen(place)
+        # Never unloaded: its thread outlives a failed PMIx_Init, and Python's end closes what cffi opened.
+        lib = ffi.dlopen(place, os.RTLD_NOW | os.RTLD_NODELETE)
     except OSError as error:
         reason = str(error)
         if os.sep not in place and "No such file" in reason:
