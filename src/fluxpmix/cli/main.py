@@ -13,6 +13,9 @@ from fluxpmix.cli.errors import CommandError, UsageError, nearest
 
 COMMANDS = {
     "run": ("fluxpmix.cli.run", "run a parallel job on this machine"),
+    "env": ("fluxpmix.cli.env", "print what makes Flux find the plugin: eval \"$(flux-pmix env)\""),
+    "install": ("fluxpmix.cli.install", "link the plugin into a Flux installation"),
+    "build-plugins": ("fluxpmix.cli.build_plugins", "build the plugin that flux-shell loads"),
     "doctor": ("fluxpmix.cli.doctor", "say what was found here: Python, libpmix, Open MPI"),
 }
 INTERRUPTED = 130
@@ -89,7 +92,7 @@ def _dispatch(words: list[str]) -> int:
 def help_text() -> str:
     """Return the help page of the whole command."""
     lines = ["usage: flux-pmix COMMAND [OPTIONS...]", "PMIx for Flux, in Python.", "", "Commands:"]
-    lines += [f"  {name:<10} {purpose}" for name, (_, purpose) in COMMANDS.items()]
+    lines += [f"  {name:<13} {purpose}" for name, (_, purpose) in COMMANDS.items()]
     return "\n".join([*lines, "", "flux-pmix COMMAND --help shows the options of one; --version says which this is."])
 
 

@@ -120,7 +120,6 @@ class Python(Record):
     include: str
     libdir: str
     library: str
-    user_site: bool
 
 
 def this_python() -> Python:
@@ -143,14 +142,12 @@ def this_python() -> Python:
             f"there is no {include}/Python.h: install Python's headers (e.g. python3-dev or python3-devel)"
         )
     base = getattr(sys, "_base_executable", sys.executable) or sys.executable
-    here = os.path.realpath(package_parent())
     return Python(
         executable=sys.executable,
         base=base,
         include=include,
         libdir=get("LIBDIR") or "",
         library=f"python{version}",
-        user_site=_in_user_site(here),
     )
 
 
@@ -168,7 +165,6 @@ def source(python: Python) -> str:
         "FLUXPMIX_PYTHON": _quote(python.executable),
         "FLUXPMIX_BASE_PYTHON": _quote(python.base),
         "FLUXPMIX_PACKAGE_PARENT": _quote(package_parent()),
-        "FLUXPMIX_USER_SITE": str(int(python.user_site)),
     }
     return "".join(f"#define {name} {value}\n" for name, value in settings.items()) + body
 
@@ -178,17 +174,10 @@ def build(directory: str, *, compiler: str | None = None) -> str:
 
     `compiler` is a command (default: $CC, else the first of cc, gcc and clang that is there).
     """
-    import shutil
     import subprocess
     import tempfile
 
-    command = (compiler or os.environ.get("CC") or "").split() or [
-        found for found in map(shutil.which, ("cc", "gcc", "clang")) if found
-    ][:1]
-    if not command or not shutil.which(command[0]):
-        raise BuildError(
-            f"no C compiler: {command[0] if command else 'cc'} is not there; install one (e.g. gcc), or name one in $CC"
-        )
+    command = find_compiler(compiler)
     python = this_python()
     with tempfile.TemporaryDirectory() as scratch:
         generated = os.path.join(scratch, "pmix.c")
@@ -217,6 +206,18 @@ def build(directory: str, *, compiler: str | None = None) -> str:
     return target
 
 
+def find_compiler(compiler: str | None = None) -> list[str]:
+    """Return the words that start the C compiler. Raises `BuildError` where there is none."""
+    import shutil
+
+    asked = (compiler or os.environ.get("CC") or "").split()
+    command = asked or [found for found in map(shutil.which, ("cc", "gcc", "clang")) if found][:1]
+    if not command or not shutil.which(command[0]):
+        name = asked[0] if asked else "cc"
+        raise BuildError(f"no C compiler: {name} is not there; install one (e.g. gcc), or name one in $CC")
+    return command
+
+
 def _generate(path: str, preamble: str) -> None:
     try:
         import cffi
@@ -241,15 +242,6 @@ def _install(made: str, target: str) -> None:
         os.replace(fresh, target)
     except OSError as error:
         raise BuildError(f"cannot write {target}: {error.strerror}; choose a directory with --into DIR") from None
-
-
-def _in_user_site(path: str) -> bool:
-    import site
-
-    try:
-        return bool(site.ENABLE_USER_SITE) and path == os.path.realpath(site.getusersitepackages())
-    except (AttributeError, KeyError):
-        return False
 
 
 def _quote(text: str) -> str:

@@ -278,7 +278,7 @@ static int initialize_python(void)
     PyConfig_InitIsolatedConfig(&config);
     config.install_signal_handlers = 0;
     config.write_bytecode = 0;
-    config.user_site_directory = FLUXPMIX_USER_SITE;
+    config.user_site_directory = 1; /* where cffi may be; a virtual environment has none */
     status = PyConfig_SetBytesString(&config, &config.executable, python);
     if (!PyStatus_Exception(status))
         status = Py_InitializeFromConfig(&config);
