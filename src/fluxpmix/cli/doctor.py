@@ -34,7 +34,10 @@ def main(arguments: Sequence[str]) -> int:
     usable = _libpmix(parsed.values.get("libpmix"))
     for found in _open_mpi() or ["none found; pip install 'fluxpmix[mpi]' brings one"]:
         _line("open mpi", found)
-    _line("flux", _flux())
+    from fluxpmix.cli import doctor_flux
+
+    for what, found in doctor_flux.report():
+        _line(what, found)
     return 0 if usable else 1
 
 
@@ -112,14 +115,6 @@ def _says(program: str) -> str:
         return f"does not answer --version ({error})"
     lines = (done.stdout or done.stderr).splitlines()
     return lines[0].strip() if lines else f"says nothing to --version (exit code {done.returncode})"
-
-
-def _flux() -> str:
-    import shutil
-
-    where = shutil.which("flux") or "not found; none is needed to run on this machine"
-    uri = os.environ.get("FLUX_URI")
-    return f"{where}; inside an instance: use flux run -o pmi=pmix" if uri else where
 
 
 def _line(what: str, found: str) -> None:
