@@ -39,9 +39,13 @@ def joined(payload: Any) -> Any:
 class Network:
     """`shells` hosts; messages between a pair stay in order, pairs are served as `choose` says."""
 
-    def __init__(self, counts: Sequence[int], fanout: int = 4, timeout: float | None = None) -> None:
+    def __init__(
+        self, counts: Sequence[int], fanout: int = 4, timeout: float | None = None, exchange: str = "tree"
+    ) -> None:
         self.job = make_job(counts)
-        self.hosts = [Host(self.job, n, fanout=fanout, default_timeout=timeout) for n in range(len(counts))]
+        self.hosts = [
+            Host(self.job, n, fanout=fanout, default_timeout=timeout, exchange=exchange) for n in range(len(counts))
+        ]
         self.now = 0.0
         self.queues: dict[tuple[int, int], deque[bytes]] = {}
         self.replies: dict[int, tuple[int, Any]] = {}

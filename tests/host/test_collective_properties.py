@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from simulator import Network, procs
 
 from fluxpmix.host import frames
+from fluxpmix.host.collective import EXCHANGES
 from fluxpmix.pmix.status import Status
 
 ENDS = {0, *map(int, (Status.ERR_TIMEOUT, Status.ERR_PROC_TERM_WO_SYNC, Status.ERR_LOST_CONNECTION))}
@@ -18,11 +19,14 @@ ENDS = {0, *map(int, (Status.ERR_TIMEOUT, Status.ERR_PROC_TERM_WO_SYNC, Status.E
 @given(
     shells=st.integers(1, 64),
     fanout=st.integers(1, 32),
+    exchange=st.sampled_from(EXCHANGES),
     rounds=st.integers(1, 4),
     seed=st.integers(0, 2**32).map(random.Random),
 )
-def test_any_order_of_messages_gives_the_same_bytes(shells: int, fanout: int, rounds: int, seed: random.Random) -> None:
-    network = Network([1] * shells, fanout)
+def test_any_order_of_messages_gives_the_same_bytes(
+    shells: int, fanout: int, exchange: str, rounds: int, seed: random.Random
+) -> None:
+    network = Network([1] * shells, fanout, exchange=exchange)
     subset = tuple(sorted(seed.sample(range(shells), seed.randint(1, shells))))
     sets = [(procs(), tuple(range(shells))), (procs(*subset), subset)]
     # Each shell enters its fences in its own order of sets, each set's own generations in turn.
@@ -54,13 +58,14 @@ def test_any_order_of_messages_gives_the_same_bytes(shells: int, fanout: int, ro
 @given(
     shells=st.integers(2, 24),
     fanout=st.integers(1, 8),
+    exchange=st.sampled_from(EXCHANGES),
     troubles=st.lists(st.sampled_from(["lose message", "repeat message", "die", "lose shell"]), max_size=4),
     seed=st.integers(0, 2**32).map(random.Random),
 )
 def test_whatever_goes_wrong_nobody_hangs_and_no_data_is_wrong(
-    shells: int, fanout: int, troubles: list[str], seed: random.Random
+    shells: int, fanout: int, exchange: str, troubles: list[str], seed: random.Random
 ) -> None:
-    network = Network([2] * shells, fanout)
+    network = Network([2] * shells, fanout, exchange=exchange)
     for rank in range(2 * shells):
         network.connect(rank)
     whole = b"".join(b"%d;" % shell for shell in range(shells))
@@ -122,10 +127,15 @@ def test_garbage_is_counted_and_disturbs_nothing(frame: bytes, source: int) -> N
 
 
 @settings(deadline=None, max_examples=200)
-@given(data=st.data(), flip=st.integers(0, 10_000), seed=st.integers(0, 2**32).map(random.Random))
-def test_a_damaged_frame_never_raises(data: st.DataObject, flip: int, seed: random.Random) -> None:
-    network = Network([1] * 4, fanout=1)
-    for shell in range(4):
+@given(
+    data=st.data(),
+    flip=st.integers(0, 10_000),
+    exchange=st.sampled_from(EXCHANGES),
+    seed=st.integers(0, 2**32).map(random.Random),
+)
+def test_a_damaged_frame_never_raises(data: st.DataObject, flip: int, exchange: str, seed: random.Random) -> None:
+    network = Network([1] * 5, fanout=1, exchange=exchange)
+    for shell in range(5):
         network.fence(shell, data=b"abc", timeout=3)
     pair = seed.choice(sorted(network.queues))
     damaged = bytearray(network.queues[pair][0])

@@ -1,8 +1,9 @@
 """One allgather among shells, whatever for: the state machine behind fences (and later connects, groups).
 
 A collective is named by its operation, its participants *and* a generation: the same processes may start
-the next one before a slow shell has left the last. Contributions go up a k-ary tree over the shells that
-take part, the result goes down it; blocks are ordered by shell rank, so all shells hand out the same bytes.
+the next one before a slow shell has left the last. How the bytes move is a `Movement`: a barrier goes up and
+down a tree (`tree.py`), data may go among peers (`bruck.py`); all shells choose alike, by the directive and
+the number of members. Blobs are ordered by shell rank, so all shells hand out the same bytes.
 A frame of a generation that is over is dropped and counted; it never starts a collective.
 
 Every one ends: with all contributions, at its deadline, with a shell that is lost, or with a process that
@@ -14,9 +15,12 @@ from __future__ import annotations
 from _blake2 import blake2b  # hashlib's own, without the 3 ms that it takes to import OpenSSL's
 from collections.abc import Callable, Sequence
 
+from fluxpmix.host.bruck import Bruck
 from fluxpmix.host.directory import Directory
 from fluxpmix.host.effects import Buffer, Effect, Level, Log, Send
-from fluxpmix.host.frames import DIGEST_SIZE, Message, Tag, encode, sorted_blocks
+from fluxpmix.host.frames import DIGEST_SIZE, Message, Tag, encode
+from fluxpmix.host.movement import Key, Movement, among
+from fluxpmix.host.tree import Tree
 from fluxpmix.job import idset
 from fluxpmix.pmix.status import Status, describe
 from fluxpmix.pmix.types import Proc
@@ -26,33 +30,21 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
 
-# Told once, when a collective ends: its status and the blobs in the order of the shells.
+# Told once, when a collective ends: its status and buffers that joined are the blobs in the order of the shells.
 Done: TypeAlias = Callable[[int, Sequence[Buffer]], Effect]
-Key: TypeAlias = tuple[int, bytes]
 
 SUCCESS = int(Status.SUCCESS)
 # How long a shell is waited for before it is asked whether it will ever contribute (seconds).
 PATIENCE = 1.0
+# How collectives with data move. "auto" is Bruck's exchange from this many shells on, the tree below.
+EXCHANGES = ("auto", "tree", "bruck")
+FEW = 3
 
 
 class Collective:
     """One generation, as one shell sees it."""
 
-    __slots__ = (
-        "answers",
-        "blocks",
-        "children",
-        "deadline",
-        "done",
-        "key",
-        "members",
-        "parent",
-        "probe_at",
-        "procs",
-        "signature",
-        "status",
-        "timeout",
-    )
+    __slots__ = ("deadline", "done", "key", "members", "movement", "probe_at", "procs", "signature", "timeout")
 
     def __init__(
         self,
@@ -60,31 +52,20 @@ class Collective:
         procs: tuple[Proc, ...],
         signature: bytes,
         members: tuple[int, ...],
-        me: int,
-        fanout: int,
+        movement: Movement,
+        done: Done,
+        timeout: float | None,
+        now: float,
     ) -> None:
-        position = members.index(me)
-        first = fanout * position + 1
         self.key = key
         self.procs = procs
         self.signature = signature
         self.members = members
-        self.parent = members[(position - 1) // fanout] if position else None
-        self.children = members[first : first + fanout]
-        self.answers: dict[int, Message] = {}
-        self.status = SUCCESS
-        self.blocks: tuple[tuple[int, Buffer], ...] = ()
-        self.done: Done | None = None
-        self.timeout: float | None = None
-        self.deadline: float | None = None
-        self.probe_at = 0.0
-
-    def missing(self) -> tuple[int, ...]:
-        """Return the shells whose word is awaited: children, or the parent once they have spoken."""
-        awaited = tuple(child for child in self.children if child not in self.answers)
-        if awaited or self.parent is None:
-            return awaited
-        return (self.parent,)
+        self.movement = movement
+        self.done = done
+        self.timeout = timeout
+        self.deadline = None if timeout is None else now + timeout
+        self.probe_at = now + PATIENCE
 
 
 class _Series:
@@ -103,13 +84,16 @@ class _Series:
 class Collectives:
     """Every collective of one shell. Methods append the effects they want to `out`."""
 
-    def __init__(self, directory: Directory, me: int, shells: int, fanout: int) -> None:
+    def __init__(self, directory: Directory, me: int, shells: int, fanout: int, exchange: str = "tree") -> None:
         if fanout < 1:
             raise ValueError(f"fan-out {fanout}: at least 1")
+        if exchange not in EXCHANGES:
+            raise ValueError(f"exchange {exchange!r}: one of {', '.join(EXCHANGES)}")
         self._directory = directory
         self._me = me
         self._shells = shells
         self._fanout = fanout
+        self._exchange = exchange
         self._series: dict[Key, _Series] = {}
         self._names: dict[bytes, bytes] = {}
         self._running = 0
@@ -153,7 +137,7 @@ class Collectives:
         Raises `directory.UnknownProc`, or ValueError where this shell has none of the participants.
         """
         members = self._directory.shells(procs)
-        if self._me not in members:
+        if not among(members, self._me):
             raise ValueError("none of the participants is here")
         signature = self._directory.signature(procs)
         key = (operation, self._digest(signature))
@@ -163,7 +147,7 @@ class Collectives:
         generation = series.next
         series.next += 1
         failed = series.failed.pop(generation, None)
-        lost = sorted(self._lost.intersection(members))
+        lost = sorted(self._lost.intersection(members)) if self._lost else []
         if failed is None and lost:
             out.append(Log(Level.ERROR, f"{_shells(lost)} of this collective are lost"))
             failed = int(Status.ERR_LOST_CONNECTION)
@@ -172,22 +156,20 @@ class Collectives:
             self.counters["failed"] += 1
             out.append(done(failed, ()))
             return
-        one = Collective(key, procs, signature, members, self._me, self._fanout)
-        one.done, one.status = done, status
         if status == SUCCESS and self._dead and self._dead.intersection(self._directory.ranks_on(procs, self._me)):
             # libpmix leaves out who died before the first came; the survivors must hear of it all the same.
-            one.status = int(Status.ERR_PROC_TERM_WO_SYNC)
-        one.blocks = () if blob is None or not len(blob) else ((self._me, blob),)
-        one.timeout = timeout
-        one.deadline = None if timeout is None else now + timeout
-        one.probe_at = now + PATIENCE
+            status = int(Status.ERR_PROC_TERM_WO_SYNC)
+        movement = self._movement(key, generation, members, blob, status)
+        one = Collective(key, procs, signature, members, movement, done, timeout, now)
         series.open[generation] = one
         self._running += 1
         for source, message in series.early.pop(generation, {}).items():
-            complaint = self._take(series, generation, one, source, message, out)
+            complaint = self._take(series, generation, one, source, message, b"", out)
             if complaint is not None:
                 self.counters["refused"] += 1
                 out.append(Log(Level.WARNING, f"dropped an early frame from shell {source}: {complaint}"))
+            if generation not in series.open:
+                break
         if generation in series.open:
             self._advance(series, generation, one, out)
         if generation in series.open and self._dead:
@@ -207,9 +189,7 @@ class Collectives:
             if one is None:
                 self.counters["retired"] += 1
                 return None
-            if message.tag is Tag.DOWN:
-                return self._receive_down(series, generation, one, source, message, frame, out)
-            complaint = self._take(series, generation, one, source, message, out)
+            complaint = self._take(series, generation, one, source, message, frame, out)
             if complaint is None and generation in series.open:
                 self._advance(series, generation, one, out)
             return complaint
@@ -242,7 +222,7 @@ class Collectives:
         self._lost.add(shell)
         for series in list(self._series.values()):
             for generation, one in list(series.open.items()):
-                if shell in one.members:
+                if among(one.members, shell):
                     self._fail(series, generation, one, int(Status.ERR_LOST_CONNECTION), out)
             for generation in [each for each, sources in series.early.items() if shell in sources]:
                 del series.early[generation]
@@ -257,9 +237,8 @@ class Collectives:
                     self._fail(series, generation, one, int(Status.ERR_TIMEOUT), out)
                 elif one.probe_at <= now:
                     one.probe_at = now + 2 * (PATIENCE + now - one.probe_at)
-                    for shell in one.missing():
-                        if shell != one.parent:
-                            out.append(Send(shell, encode(self._probe(generation, one))))
+                    probe = encode(self._probe(generation, one))
+                    out.extend(Send(shell, probe) for shell in one.movement.unheard())
 
     def abandon(self, status: int, out: list[Effect]) -> None:
         """End all that is open, here alone: the job is over."""
@@ -270,48 +249,16 @@ class Collectives:
 
     # -- steps -------------------------------------------------------------------------------------
 
+    def _movement(
+        self, key: Key, generation: int, members: Sequence[int], blob: Buffer | None, status: int
+    ) -> Movement:
+        """Choose how to move: by what every participant knows alike."""
+        many = len(members) >= FEW if self._exchange == "auto" else self._exchange == "bruck"
+        if many and blob is not None:
+            return Bruck(key, generation, members, self._me, blob, status)
+        return Tree(key, generation, members, self._me, blob, status, self._fanout)
+
     def _take(
-        self,
-        series: _Series,
-        generation: int,
-        one: Collective,
-        source: int,
-        message: Message,
-        out: list[Effect],
-    ) -> str | None:
-        """Enter what a child or a failing member says about an open collective."""
-        if message.tag is Tag.FAIL:
-            if source not in one.members:
-                return "a failure from a shell that takes no part"
-            self._finish(series, generation, one, message.status or int(Status.ERROR), (), out)
-            return None
-        if source not in one.children:
-            return "a contribution from a shell that is no child in the tree"
-        if source in one.answers:
-            return "a second contribution to the same collective"
-        if any(shell not in one.members for shell, _ in message.blocks):
-            return "a block of a shell that takes no part"
-        one.answers[source] = message
-        return None
-
-    def _advance(self, series: _Series, generation: int, one: Collective, out: list[Effect]) -> None:
-        """Pass the subtree's contributions on, or at the root the result, once they are all there."""
-        if len(one.answers) < len(one.children):
-            return
-        status = min(one.status, *(answer.status for answer in one.answers.values()), 0)
-        blocks = sorted_blocks([one.blocks, *(answer.blocks for answer in one.answers.values())])
-        if status != SUCCESS:
-            blocks = ()
-        operation, digest = one.key
-        if one.parent is not None:
-            message = Message(Tag.UP, operation, generation, digest, status, blocks)
-            out.append(Send(one.parent, encode(message)))
-            return
-        frame = encode(Message(Tag.DOWN, operation, generation, digest, status, blocks))
-        out.extend(Send(child, frame) for child in one.children)
-        self._finish(series, generation, one, status, [blob for _, blob in blocks], out)
-
-    def _receive_down(
         self,
         series: _Series,
         generation: int,
@@ -321,14 +268,23 @@ class Collectives:
         frame: Buffer,
         out: list[Effect],
     ) -> str | None:
-        if source != one.parent:
-            return "a result from a shell that is not the parent in the tree"
-        if len(one.answers) < len(one.children):
-            return "a result before all contributions were made"
-        # The frame goes on as it came: nothing is encoded again.
-        out.extend(Send(child, (frame,)) for child in one.children)
-        self._finish(series, generation, one, message.status, [blob for _, blob in message.blocks], out)
+        """Enter what a member says about an open collective."""
+        if message.tag is not Tag.FAIL and message.tag in one.movement.takes:
+            return one.movement.take(source, message, frame)
+        if not among(one.members, source):
+            return "a frame from a shell that takes no part"
+        if message.tag is Tag.FAIL:
+            self._finish(series, generation, one, message.status or int(Status.ERROR), (), out)
+            return None
+        out.append(Log(Level.ERROR, f"a collective with data here, and without in shell {source}, or the other way"))
+        self._fail(series, generation, one, int(Status.ERR_BAD_PARAM), out)
         return None
+
+    def _advance(self, series: _Series, generation: int, one: Collective, out: list[Effect]) -> None:
+        """Send what can be sent by now, and end the collective once its outcome is there."""
+        outcome = one.movement.advance(out)
+        if outcome is not None:
+            self._finish(series, generation, one, *outcome, out)
 
     def _receive_probe(self, message: Message, out: list[Effect]) -> str | None:
         """Say at once that a contribution will never come, where a process of ours died before it."""
@@ -344,7 +300,7 @@ class Collectives:
             return str(error)
         except ValueError as error:
             return str(error)
-        if self._me not in members:
+        if not among(members, self._me):
             return "a probe about processes that are not here"
         key = (message.operation, message.digest)
         series = self._series.setdefault(key, _Series())
@@ -386,8 +342,7 @@ class Collectives:
         del series.open[generation]
         self._running -= 1
         self.counters["completed" if status == SUCCESS else "failed"] += 1
-        if one.done is not None:
-            out.append(one.done(status, blobs))
+        out.append(one.done(status, blobs))
 
     def _digest(self, signature: bytes) -> bytes:
         found = self._names.get(signature)
@@ -398,7 +353,7 @@ class Collectives:
         return found
 
     def _late(self, one: Collective) -> str:
-        awaited = one.missing()
+        awaited = one.movement.awaited()
         ranks = [rank for shell in awaited for rank in self._directory.ranks_on(one.procs, shell)]
         return (
             f"{describe(Status.ERR_TIMEOUT)}: a collective was not complete after {one.timeout:g} s; "

@@ -5,6 +5,8 @@ order. A blob is bytes all the way: it is neither copied nor looked at here.
 
     version  tag  operation  status  generation  digest  blocks | shell length ... | blob blob ...
     u8       u8   u16        i32     u32         16 B    u32    | u32   u64
+
+A block may be a run: the blobs of that shell and of those that follow it, joined.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from enum import IntEnum
 from fluxpmix.host.effects import Buffer, Frame
 from fluxpmix.pmix.record import Record
 
-VERSION = 2
+VERSION = 3
 DIGEST_SIZE = 16
 NO_DIGEST = bytes(DIGEST_SIZE)  # of what is no collective
 _HEADER = struct.Struct("!BBHiI16sI")
@@ -29,6 +31,7 @@ class Tag(IntEnum):
     UP = 1  # a subtree's contributions to a collective
     DOWN = 2  # its result
     FAIL = 3  # it ended without one
+    STEP = 20  # what peers have gathered of a collective without a tree
     PROBE = 4  # are you going to contribute? the block holds the participants
     DIED = 5  # a process is gone that had not finalized; the block holds its rank
     ASK = 6  # direct modex: what a process put is wanted
@@ -59,6 +62,22 @@ class Message(Record):
 
 def encode(message: Message) -> Frame:
     """Return a message as parts to send: the header with the block table, then the blobs themselves."""
+    table = [(shell, len(blob)) for shell, blob in message.blocks]
+    return (_head(message, table), *(blob for _, blob in message.blocks if len(blob)))
+
+
+def encode_runs(message: Message, runs: Sequence[tuple[int, Sequence[Buffer]]]) -> Frame:
+    """Return a message, which has no blocks, with these: each a shell and buffers that make one block.
+
+    The runs are in the order of the shells; one without a byte is left out.
+    """
+    sized = [(shell, sum(map(len, parts)), parts) for shell, parts in runs]
+    table = [(shell, length) for shell, length, _ in sized if length]
+    return (_head(message, table), *(part for _, _, parts in sized for part in parts if len(part)))
+
+
+def _head(message: Message, table: Sequence[tuple[int, int]]) -> bytes:
+    """Return a frame's header, with the table of its blocks."""
     header = bytearray(
         _HEADER.pack(
             VERSION,
@@ -67,12 +86,12 @@ def encode(message: Message) -> Frame:
             message.status,
             message.generation,
             message.digest,
-            len(message.blocks),
+            len(table),
         )
     )
-    for shell, blob in message.blocks:
-        header += _BLOCK.pack(shell, len(blob))
-    return (bytes(header), *(blob for _, blob in message.blocks if len(blob)))
+    for shell, length in table:
+        header += _BLOCK.pack(shell, length)
+    return bytes(header)
 
 
 def decode(frame: Buffer, shells: int) -> Message:
@@ -105,11 +124,6 @@ def decode(frame: Buffer, shells: int) -> Message:
     if at != len(view):
         raise FrameError(f"{len(view) - at} bytes too many")
     return Message(_TAGS[tag], operation, generation, digest, status, tuple(blocks))
-
-
-def sorted_blocks(groups: Sequence[Sequence[tuple[int, Buffer]]]) -> tuple[tuple[int, Buffer], ...]:
-    """Join groups of blocks in the order of the shells."""
-    return tuple(sorted((block for group in groups for block in group), key=lambda block: block[0]))
 
 
 _TAGS = {int(tag): tag for tag in Tag}

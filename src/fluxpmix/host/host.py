@@ -33,12 +33,25 @@ _COMPLAINTS = 20  # bad frames that are logged; all are counted
 class Host:
     """The PMIx host of one shell of a job."""
 
-    def __init__(self, job: Job, shell_rank: int, *, fanout: int = 16, default_timeout: float | None = None) -> None:
+    def __init__(
+        self,
+        job: Job,
+        shell_rank: int,
+        *,
+        fanout: int = 16,
+        default_timeout: float | None = None,
+        exchange: str = "tree",
+        directory: Directory | None = None,
+    ) -> None:
+        """`exchange` is how collectives with data move (`collective.EXCHANGES`), `fanout` the tree's.
+
+        Many hosts of one job in one process may share a `directory`.
+        """
         self._job = job
         self._me = shell_rank
         self._size = len(job.nodes)
-        self._directory = Directory(job)
-        self._collectives = Collectives(self._directory, shell_rank, self._size, fanout)
+        self._directory = directory or Directory(job)
+        self._collectives = Collectives(self._directory, shell_rank, self._size, fanout, exchange)
         self._dmodex = DirectModexes(self._directory, job.nspace, shell_rank, default_timeout)
         # Those that reach over shells by themselves, and not by a collective.
         self._datastore = Datastore(self._directory, job, shell_rank, default_timeout)

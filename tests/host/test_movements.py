@@ -1,0 +1,172 @@
+"""What must hold of the two ways in which a collective's bytes move."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from simulator import Network, procs
+
+from fluxpmix.host import bruck, frames, tree
+from fluxpmix.host.frames import Message, Tag
+from fluxpmix.host.host import Host
+from fluxpmix.pmix.status import Status
+
+
+@given(count=st.integers(1, 400), fanout=st.integers(1, 40))
+def test_the_tree_has_one_root_and_its_subtrees_are_runs_of_neighbours(count: int, fanout: int) -> None:
+    places = [tree.place(position, count, fanout) for position in range(count)]
+    sizes = [1] * count
+    for position in reversed(range(count)):
+        parent, children = places[position]
+        assert len(children) <= fanout
+        assert all(places[child][0] == position for child in children)
+        following = position + 1
+        for child in children:
+            assert child == following
+            following += sizes[child]
+        sizes[position] = following - position
+        assert (parent is None) == (position == 0)
+    assert sizes[0] == count
+
+
+@given(count=st.integers(2, 5000), fanout=st.integers(2, 40))
+def test_the_tree_is_as_flat_as_its_fan_out_allows(count: int, fanout: int) -> None:
+    def depth(position: int) -> int:
+        parent, _ = tree.place(position, count, fanout)
+        return 0 if parent is None else 1 + depth(parent)
+
+    lowest, room, level = 0, 1, 1
+    while room < count:
+        level *= fanout
+        room += level
+        lowest += 1
+    assert max(map(depth, range(count))) <= lowest + 1
+
+
+@given(members=st.integers(1, 100_000))
+def test_the_plan_gathers_every_member_once_from_different_peers(members: int) -> None:
+    steps = bruck.plan(members)
+    assert sum(count for _, count in steps) == members - 1
+    assert len({offset for offset, _ in steps}) == len(steps)
+    has = 1
+    for offset, count in steps:
+        assert offset == has and count in (1, has)
+        has += count
+    assert sum(count > 1 for _, count in steps) <= members.bit_length() - 1
+    assert len(steps) <= 2 * (members.bit_length() - 1)
+
+
+@pytest.mark.parametrize("shells", [*range(1, 20), 31, 32, 33, 100])
+def test_peers_hand_out_all_blobs_in_the_order_of_the_shells(shells: int) -> None:
+    network = Network([1] * shells, exchange="bruck")
+    blobs = [b"" if shell % 5 == 3 else b"%d;" % shell for shell in range(shells)]
+    ids = [network.fence(shell, data=blobs[shell]) for shell in range(shells)]
+    network.run()
+    assert [network.replies[id_] for id_ in ids] == [(0, b"".join(blobs))] * shells
+    assert network.idle
+
+
+def test_no_peer_carries_more_than_the_data_itself() -> None:
+    network = Network([1] * 37, exchange="bruck")
+    for shell in range(37):
+        network.fence(shell, data=bytes(1000))
+    network.run()
+    steps = len(bruck.plan(37))
+    assert network.sent == 37 * steps
+    assert network.sent_bytes <= 37 * (36 * 1000 + steps * 60)
+
+
+def test_a_barrier_goes_over_the_tree_whatever_the_exchange() -> None:
+    network = Network([1] * 8, exchange="bruck")
+    for shell in range(8):
+        network.fence(shell, data=b"x" * 100, collect=False)
+    network.run()
+    assert set(network.replies.values()) == {(0, b"")}
+    assert network.sent == 2 * 7
+
+
+@pytest.mark.parametrize("exchange", ["tree", "bruck"])
+def test_a_thousand_fences_in_a_row_stand_without_a_pause(exchange: str) -> None:
+    network = Network([1] * 16, exchange=exchange)
+    left = dict.fromkeys(range(16), 1000)
+    shell_of: dict[int, int] = {}
+    expected: dict[int, bytes] = {}
+
+    def enter(shell: int) -> None:
+        number = 1000 - left[shell]
+        left[shell] -= 1
+        id_ = network.fence(shell, data=b"%d.%d;" % (number, shell))
+        shell_of[id_] = shell
+        expected[id_] = b"".join(b"%d.%d;" % (number, each) for each in range(16))
+
+    for shell in range(16):
+        enter(shell)
+    while network.answered or network.queues:
+        if network.answered:
+            id_ = network.answered.pop()
+            assert network.replies.pop(id_) == (0, expected.pop(id_))
+            if left[shell_of[id_]]:
+                enter(shell_of[id_])
+        else:
+            network.deliver(next(reversed(network.queues)))
+    assert not expected and not any(left.values()) and network.idle
+
+
+@pytest.mark.parametrize("gone", range(6))
+def test_a_lost_peer_ends_the_exchange_for_all(gone: int) -> None:
+    network = Network([1] * 6, exchange="bruck")
+    ids = [network.fence(shell, data=b"x") for shell in range(6) if shell != gone]
+    network.lose(gone)
+    network.run()
+    assert {network.replies[id_][0] for id_ in ids} == {int(Status.ERR_LOST_CONNECTION)}
+    assert network.idle
+
+
+def test_peers_that_wait_in_vain_name_who_is_missing() -> None:
+    network = Network([2] * 5, exchange="bruck")
+    ids = [network.fence(shell, data=b"x", timeout=5) for shell in range(5) if shell != 3]
+    network.run()
+    network.pass_time(6)
+    assert {network.replies[id_][0] for id_ in ids} == {int(Status.ERR_TIMEOUT)}
+    assert any("shell 3" in log.message and "6-7" in log.message for log in network.logs)
+
+
+def test_shells_that_disagree_on_whether_there_is_data_are_told() -> None:
+    network = Network([1] * 4, exchange="bruck")
+    ids = [network.fence(shell, data=b"x", collect=shell != 2) for shell in range(4)]
+    network.run()
+    assert {network.replies[id_][0] for id_ in ids} == {int(Status.ERR_BAD_PARAM)}
+    assert network.idle
+
+
+@pytest.mark.parametrize(
+    ("source", "blocks"),
+    [
+        (1, ((2, b"x"),)),  # a run that starts elsewhere
+        (1, ((0, b"x"), (1, b"x"))),  # the ring is not closed yet
+        (3, ((3, b"x"),)),  # no peer of shell 0's
+    ],
+)
+def test_a_step_that_makes_no_sense_is_refused(source: int, blocks: tuple[tuple[int, bytes], ...]) -> None:
+    network = Network([1] * 5, exchange="bruck")
+    network.fence(0, data=b"a")
+    sent = frames.decode(network.queues[0, 4][0], 5)
+    assert sent.tag is Tag.STEP
+    bad = Message(Tag.STEP, sent.operation, 0, sent.digest, 0, blocks)
+    network.perform(0, network.hosts[0].receive(source, b"".join(frames.encode(bad)), 0.0))
+    assert network.hosts[0].counters["malformed"] == 1
+
+
+def test_an_unknown_exchange_is_named() -> None:
+    network = Network([1])
+    with pytest.raises(ValueError, match=r"exchange 'ring': one of auto, tree, bruck"):
+        Host(network.job, 0, exchange="ring")
+
+
+def test_auto_is_the_tree_for_two_shells_and_the_exchange_for_more() -> None:
+    for shells, tag in ((2, Tag.UP), (3, Tag.STEP)):
+        network = Network([1] * shells, exchange="auto")
+        network.fence(shells - 1, procs(), b"x")
+        ((_, queue),) = list(network.queues.items())[:1]
+        assert frames.decode(queue[0], shells).tag is tag
