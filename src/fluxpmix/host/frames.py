@@ -43,6 +43,8 @@ class Tag(IntEnum):
     FOUND = 12  # what came of a lookup, all or a part
     CANCEL = 13  # a lookup that waits is over
     PURGE = 14  # a process or application has ended: drop what it published for its life
+    TABLE = 15  # query: what do you know of your processes?
+    ROWS = 16  # this
 
 
 class FrameError(ValueError):

@@ -18,6 +18,7 @@ from fluxpmix.host.dmodex import DirectModexes
 from fluxpmix.host.effects import Buffer, Effect, Level, Log, Reply, Send
 from fluxpmix.host.fence import Fences
 from fluxpmix.host.frames import FrameError, Message, Tag
+from fluxpmix.host.query import Queries
 from fluxpmix.job.model import Job
 from fluxpmix.pmix.status import Status
 from fluxpmix.pmix.upcalls import ClientConnected, ClientFinalized, Upcall
@@ -40,12 +41,14 @@ class Host:
         *,
         fanout: int = 16,
         default_timeout: float | None = None,
+        ends_at: float | None = None,
         exchange: str = "tree",
         directory: Directory | None = None,
     ) -> None:
         """`exchange` is how collectives with data move (`collective.EXCHANGES`), `fanout` the tree's.
 
-        Many hosts of one job in one process may share a `directory`.
+        `ends_at` is when the job's time is up (as `now`). Many hosts of one job in one process may share a
+        `directory`.
         """
         self._job = job
         self._me = shell_rank
@@ -55,7 +58,7 @@ class Host:
         self._dmodex = DirectModexes(self._directory, job.nspace, shell_rank, default_timeout)
         # Those that reach over shells by themselves, and not by a collective.
         self._datastore = Datastore(self._directory, job, shell_rank, default_timeout)
-        self._reaching: tuple[Capability, ...] = (self._dmodex, self._datastore)
+        self._reaching: tuple[Capability, ...] = (self._dmodex, self._datastore, Queries(job, shell_rank, ends_at))
         self._capabilities: dict[type[Upcall], Any] = {
             upcall: capability
             for capability in (

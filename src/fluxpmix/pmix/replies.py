@@ -62,6 +62,10 @@ class Replies:
         """Complete `upcall`. Raises `ValueError` or `TypeError`, before anything was sent, for a payload
         that is not what its class says."""
         if upcall.function:
+            if status == _PARTIAL_SUCCESS and upcall.entry.answer is Answer.INFO:
+                # From 5.0 on what was found goes along with it; clients of 4.2 drop it but after success.
+                self._info(upcall, status if self._library.version >= (5, 0) else SUCCESS, payload)
+                return
             self._encode[upcall.entry.answer](upcall, status, payload if status == SUCCESS else None)
 
     def hop(self, call: Callable[[], None]) -> None:

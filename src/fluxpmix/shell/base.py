@@ -25,6 +25,7 @@ from fluxpmix.host.effects import (
     Signal,
 )
 from fluxpmix.host.host import Host
+from fluxpmix.host.supported import SUPPORTED
 from fluxpmix.pmix.status import PmixError, describe
 from fluxpmix.pmix.types import Proc
 from fluxpmix.shell.server import JobServer, Site
@@ -76,7 +77,8 @@ class Driver:
 
     The life of it: `open()`, then `start(ready)` (or the two halves of it, `setup_application` and
     `setup_local_support`, where the carrier ships the result itself), `task_environment(rank)` and
-    `task_started` for each task, events while they run, `close()`.
+    `task_started` for each task, events while they run, `close()`. `timeout` (seconds) ends what no
+    PMIX_TIMEOUT does; `ends_at` is when the job's time is up, as `Carrier.now` counts.
     """
 
     def __init__(
@@ -88,11 +90,12 @@ class Driver:
         *,
         fanout: int = 16,
         timeout: float | None = None,
+        ends_at: float | None = None,
     ) -> None:
         self._job = job
         self._carrier = carrier
-        self._host = Host(job, carrier.rank, fanout=fanout, default_timeout=timeout)
-        self._server = JobServer(job, site, library, self._from_library, self._host.serves)
+        self._host = Host(job, carrier.rank, fanout=fanout, default_timeout=timeout, ends_at=ends_at)
+        self._server = JobServer(job, site, library, self._from_library, self._host.serves, SUPPORTED)
         self._deadline: float | None = None
         self._ready: Callable[[], None] | None = None
         self._closed = False

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from fluxpmix.job.model import Job
+    from fluxpmix.pmix.attributes import Attribute
     from fluxpmix.pmix.library import Library
     from fluxpmix.pmix.upcalls import Upcall
 
@@ -58,12 +59,14 @@ class JobServer:
         library: Library,
         on_upcall: Callable[[Upcall], None],
         serves: Collection[type[Upcall]],
+        supported: Mapping[str, Collection[Attribute]] = {},
     ) -> None:
         self._job = job
         self._site = site
         self._library = library
         self._on_upcall = on_upcall
         self._serves = serves
+        self._supported = supported
         self._server: Server | None = None
         self._clients: set[int] = set()
         self._nsdir = os.path.join(site.tmpdir, job.nspace)
@@ -94,6 +97,8 @@ class JobServer:
                 directives=self._server_directives(),
             )
         server.register_resources([Info(attributes.RM_NAME, RM_NAME)])
+        for function, honoured in self._supported.items():
+            server.register_attributes(function, [attribute.name for attribute in honoured])
 
     def register(self, credential: str | None = None) -> None:
         """The second half: the job, with the credential that another shell made for it, and its clients."""

@@ -175,7 +175,8 @@ class JobShell:
             packages={rank: machine.package_of(cpus) for rank, cpus in self._bindings.items()},
             gate=Guard(self._refused, by_process=not munge),
         )
-        driver = self._driver = Driver(self._job, self, site, library, fanout=request.fanout)
+        ends_at = None if request.time_limit is None else self.now() + request.time_limit
+        driver = self._driver = Driver(self._job, self, site, library, fanout=request.fanout, ends_at=ends_at)
         if munge:
             self._open_with_munge(driver)
         else:

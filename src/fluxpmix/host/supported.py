@@ -1,0 +1,36 @@
+"""Which attributes this host honours, function by function: what PMIX_QUERY_ATTRIBUTE_SUPPORT tells of it.
+
+`shell/server.py` registers the table with libpmix, which answers such queries by itself. What stands
+here is done in this directory, and what is done stands here. Standard 4.2, section 7.1.4.
+"""
+
+from __future__ import annotations
+
+from fluxpmix.host.query import KEYS
+from fluxpmix.pmix import attributes as a
+from fluxpmix.pmix.attributes import Attribute
+
+_FENCE = (a.COLLECT_DATA, a.COLLECT_GENERATED_JOB_INFO, a.TIMEOUT)
+_GET = (a.TIMEOUT, a.REQUIRED_KEY)
+_ACCESS = (a.ACCESS_PERMISSIONS, a.ACCESS_USERIDS, a.ACCESS_GRPIDS)
+_PUBLISH = (a.RANGE, a.PERSISTENCE, a.TIMEOUT, a.EVENT_CUSTOM_RANGE, *_ACCESS)
+_LOOKUP = (a.RANGE, a.WAIT, a.TIMEOUT, a.EVENT_CUSTOM_RANGE)
+_UNPUBLISH = (a.RANGE, a.TIMEOUT)
+_QUALIFIERS = (a.RANK, a.PROCID, a.HOSTNAME, a.QUERY_LOCAL_ONLY, a.TIMEOUT)
+_QUERY = (*KEYS, *(key for key in _QUALIFIERS if key not in KEYS))
+
+SUPPORTED: dict[str, tuple[Attribute, ...]] = {
+    "PMIx_Abort": (),
+    "PMIx_Fence": _FENCE,
+    "PMIx_Fence_nb": _FENCE,
+    "PMIx_Get": _GET,
+    "PMIx_Get_nb": _GET,
+    "PMIx_Publish": _PUBLISH,
+    "PMIx_Publish_nb": _PUBLISH,
+    "PMIx_Lookup": _LOOKUP,
+    "PMIx_Lookup_nb": _LOOKUP,
+    "PMIx_Unpublish": _UNPUBLISH,
+    "PMIx_Unpublish_nb": _UNPUBLISH,
+    "PMIx_Query_info": _QUERY,
+    "PMIx_Query_info_nb": _QUERY,
+}
