@@ -87,4 +87,12 @@ class Log(Record):
     message: str
 
 
-Effect: TypeAlias = Send | Reply | Notify | RequestModex | Raise | Signal | Log
+class Output(Record):
+    """Show a line as if local task `rank` had printed it: stream 1 is standard output, 2 standard error."""
+
+    rank: int
+    stream: int
+    data: bytes
+
+
+Effect: TypeAlias = Send | Reply | Notify | RequestModex | Raise | Signal | Log | Output

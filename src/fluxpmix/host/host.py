@@ -18,6 +18,7 @@ from fluxpmix.host.dmodex import DirectModexes
 from fluxpmix.host.effects import Buffer, Effect, Level, Log, Reply, Send
 from fluxpmix.host.fence import Fences
 from fluxpmix.host.frames import FrameError, Message, Tag
+from fluxpmix.host.log import Logs
 from fluxpmix.host.query import Queries
 from fluxpmix.job.model import Job
 from fluxpmix.pmix.status import Status
@@ -65,6 +66,7 @@ class Host:
                 Fences(self._collectives, default_timeout),
                 Aborts(job),
                 JobControls(),
+                Logs(),
                 *self._reaching,
             )
             for upcall in capability.serves

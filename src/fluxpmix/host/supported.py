@@ -17,6 +17,10 @@ _PUBLISH = (a.RANGE, a.PERSISTENCE, a.TIMEOUT, a.EVENT_CUSTOM_RANGE, *_ACCESS)
 _LOOKUP = (a.RANGE, a.WAIT, a.TIMEOUT, a.EVENT_CUSTOM_RANGE)
 _UNPUBLISH = (a.RANGE, a.TIMEOUT)
 _QUALIFIERS = (a.RANK, a.PROCID, a.HOSTNAME, a.QUERY_LOCAL_ONLY, a.TIMEOUT)
+_LOG = (
+    *(a.LOG_STDOUT, a.LOG_STDERR, a.LOG_SYSLOG, a.LOG_LOCAL_SYSLOG, a.LOG_JOB_RECORD, a.LOG_MSG, a.LOG_ONCE),
+    *(a.LOG_SOURCE, a.LOG_TIMESTAMP, a.LOG_TIMESTAMP_OUTPUT, a.LOG_TAG_OUTPUT, a.LOG_XML_OUTPUT),
+)
 _QUERY = (*KEYS, *(key for key in _QUALIFIERS if key not in KEYS))
 
 SUPPORTED: dict[str, tuple[Attribute, ...]] = {
@@ -33,4 +37,6 @@ SUPPORTED: dict[str, tuple[Attribute, ...]] = {
     "PMIx_Unpublish_nb": _UNPUBLISH,
     "PMIx_Query_info": _QUERY,
     "PMIx_Query_info_nb": _QUERY,
+    "PMIx_Log": _LOG,
+    "PMIx_Log_nb": _LOG,
 }

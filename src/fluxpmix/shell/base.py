@@ -18,6 +18,7 @@ from fluxpmix.host.effects import (
     Level,
     Log,
     Notify,
+    Output,
     Raise,
     Reply,
     RequestModex,
@@ -79,6 +80,7 @@ class Driver:
     `setup_local_support`, where the carrier ships the result itself), `task_environment(rank)` and
     `task_started` for each task, events while they run, `close()`. `timeout` (seconds) ends what no
     PMIX_TIMEOUT does; `ends_at` is when the job's time is up, as `Carrier.now` counts.
+    `output(rank, stream, line)` shows what a task logs with its output; without it that goes to the log.
     """
 
     def __init__(
@@ -91,11 +93,13 @@ class Driver:
         fanout: int = 16,
         timeout: float | None = None,
         ends_at: float | None = None,
+        output: Callable[[int, int, bytes], None] | None = None,
     ) -> None:
         self._job = job
         self._carrier = carrier
         self._host = Host(job, carrier.rank, fanout=fanout, default_timeout=timeout, ends_at=ends_at)
         self._server = JobServer(job, site, library, self._from_library, self._host.serves, SUPPORTED)
+        self._output = output
         self._deadline: float | None = None
         self._ready: Callable[[], None] | None = None
         self._closed = False
@@ -227,6 +231,8 @@ class Driver:
                 self._server.reply(effect.upcall, effect.status, effect.payload)
             elif isinstance(effect, Log):
                 carrier.log(effect.level, effect.message)
+            elif isinstance(effect, Output):
+                self._show(effect)
             elif isinstance(effect, Notify):
                 self._server.notify_event(effect.status, effect.source, effect.range, effect.infos)
             elif isinstance(effect, RequestModex):
@@ -237,6 +243,13 @@ class Driver:
                 carrier.raise_job(effect.message, effect.exit_code)
         except (PmixError, ValueError) as error:  # a value that does not fit its type was a peer's
             carrier.log(Level.ERROR, f"libpmix refused {type(effect).__name__.lower()}: {error}")
+
+    def _show(self, effect: Output) -> None:
+        if self._output is not None:
+            self._output(effect.rank, effect.stream, effect.data)
+        else:
+            line = effect.data.decode("utf-8", "replace").rstrip("\n")
+            self._carrier.log(Level.NOTICE, f"rank {effect.rank}: {line}")
 
     def _request_modex(self, token: int, proc: Proc) -> None:
         def done(status: int, data: bytes) -> None:

@@ -176,7 +176,9 @@ class JobShell:
             gate=Guard(self._refused, by_process=not munge),
         )
         ends_at = None if request.time_limit is None else self.now() + request.time_limit
-        driver = self._driver = Driver(self._job, self, site, library, fanout=request.fanout, ends_at=ends_at)
+        driver = self._driver = Driver(
+            self._job, self, site, library, fanout=request.fanout, ends_at=ends_at, output=self._output
+        )
         if munge:
             self._open_with_munge(driver)
         else:
