@@ -199,7 +199,8 @@ class Server(HostCalls):
 
         May be called from any thread, libpmix's own included, and does not wait. A payload goes with
         success only; a lookup's PMIX_ERR_PARTIAL_SUCCESS is sent as success, which libpmix needs to
-        pass on what was found. Raises `ValueError` for an id that is not open, and where the payload
+        pass on what was found; an event that a client raised is over for it before the reply with 4.2.
+        Raises `ValueError` for an id that is not open, and where the payload
         cannot be converted: the client is then told PMIX_ERR_BAD_PARAM. Standard 4.2, section 17.3.
         """
         upcall = self._open.pop(upcall_id, None)
