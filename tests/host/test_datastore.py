@@ -363,14 +363,15 @@ def test_the_death_of_who_waits_ends_the_wait_everywhere() -> None:
 
 def test_a_lost_shell_ends_what_waits_for_its_answer() -> None:
     network = Published([1] * 4)
-    network.done(network.publish(0, dict.fromkeys(KEYS, 1)))
+    keys = [f"key-{number}" for number in range(40)]
+    network.done(network.publish(0, dict.fromkeys(keys, 1)))
     waiting = network.lookup(0, *(f"other-{n}" for n in range(20)), wait=0)
     network.run()
     network.lose(2)
     network.pass_time(1)
-    there = network.found(network.lookup(0, *KEYS))
-    assert 0 < len(there) < len(KEYS)
-    gone = [key for key in KEYS if key not in there]
+    there = network.found(network.lookup(0, *keys))
+    assert 0 < len(there) < len(keys)
+    gone = [key for key in keys if key not in there]
     assert network.done(network.lookup(0, *gone)) == LOST
     assert network.done(network.publish(1, dict.fromkeys((f"new-{n}" for n in range(20)), 1))) == LOST
     assert network.done(network.lookup(0, *(f"new-{n}" for n in range(20)))) in (LOST, NOT_FOUND)

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from simulator import NSPACE, Network
 
 from fluxpmix.host import frames
-from fluxpmix.host.dmodex import holds
 from fluxpmix.host.effects import Effect, RequestModex
 from fluxpmix.host.frames import Message, Tag
+from fluxpmix.host.modexdata import holds
 from fluxpmix.pmix import attributes
 from fluxpmix.pmix.status import Status
 from fluxpmix.pmix.types import RANK_UNDEF, RANK_WILDCARD, Info, Infos, Proc

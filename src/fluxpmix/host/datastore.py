@@ -1,4 +1,4 @@
-"""PMIx_Publish, PMIx_Lookup, PMIx_Unpublish over shells. Standard 4.2, chapter 8 and sections 17.3.8 to 17.3.10.
+"""PMIx_Publish, PMIx_Lookup, PMIx_Unpublish over shells. Standard 4.2, chapter 8.
 
 `host.py` hands over the upcalls. Every key has an owner, the shell that its hash picks, so there is no hot
 spot; a request goes to the owners of its keys, one message each. Whoever asked collects the answers: a
@@ -11,9 +11,9 @@ What outlives the job (PMIX_PERSIST_SESSION, INDEF) lives as long as the job's s
 
 from __future__ import annotations
 
+from _blake2 import blake2b  # as in collective.py
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from zlib import crc32
 
 from fluxpmix.host import publication, wire
 from fluxpmix.host.capability import Capability
@@ -374,6 +374,7 @@ class Datastore(Capability):
         """Return the keys of each owner."""
         groups: dict[int, list[str]] = {}
         for key in keys:
-            owner = crc32(key.encode("utf-8", "surrogateescape")) % self._shells
+            digest = blake2b(key.encode("utf-8", "surrogateescape"), digest_size=4).digest()
+            owner = int.from_bytes(digest, "big") % self._shells
             groups.setdefault(owner, []).append(key)
         return groups

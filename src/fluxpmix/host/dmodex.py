@@ -1,4 +1,4 @@
-"""Direct modex: fetch what a process put from the server that hosts it. Standard 4.2, sections 7.2 and 17.3.7.
+"""Direct modex: fetch what a process put from the server that hosts it. Standard 4.2, section 7.2.
 
 `host.py` hands over each DirectModex upcall: a local process wants a key of a process that is not here,
 and libpmix does not have it. The rank's shell is asked, asks its own libpmix, and answers with all that
@@ -6,23 +6,19 @@ the rank has put; requests of one shell for one rank share one message, and thos
 rank share one question to libpmix. libpmix answers at the rank's first commit and says nothing of later
 ones, so a key that is not among what was committed is looked for again, less and less often, until
 it is there, the request's time is over, or the rank can put no more.
-
-    ASK   generation: the asker's token; block: rank u32, milliseconds u32 (0: no limit), then the keys
-    DATA  generation: the token asked with; status; block: the blob
 """
 
 from __future__ import annotations
-
-import struct
 
 from fluxpmix.host.capability import Capability
 from fluxpmix.host.directory import Directory, UnknownProc
 from fluxpmix.host.effects import Buffer, Effect, Level, Log, Reply, RequestModex, Send
 from fluxpmix.host.fence import timeout
 from fluxpmix.host.frames import NO_DIGEST, Message, Tag, encode
+from fluxpmix.host.modexdata import ANYTHING, ask, asked, holds
 from fluxpmix.pmix import attributes
 from fluxpmix.pmix.status import Status
-from fluxpmix.pmix.types import MAX_KEYLEN, RANK_VALID, Proc, find
+from fluxpmix.pmix.types import RANK_VALID, Proc, find
 from fluxpmix.pmix.upcalls import DirectModex
 
 SUCCESS = int(Status.SUCCESS)
@@ -31,7 +27,6 @@ TIMEOUT = int(Status.ERR_TIMEOUT)
 LOST = int(Status.ERR_LOST_CONNECTION)
 DIED = int(Status.ERR_PROC_TERM_WO_SYNC)
 
-ANYTHING = b""  # instead of a key: whatever there is
 # What libpmix says of a rank that has put nothing for others.
 _NOTHING = (Status.ERR_NOT_FOUND, Status.ERR_PROC_ENTRY_NOT_FOUND, Status.ERR_DATA_VALUE_NOT_FOUND)
 # How long after an answer without the key libpmix is asked again, and at most (seconds).
@@ -39,11 +34,6 @@ _AGAIN, _AT_MOST = 0.005, 0.5
 # How long libpmix has to answer for a rank that has finalized: it does at once, or never.
 _LAST_WORD = 1.0
 _RESERVED = "pmix"
-_ONE = b"\2"
-_ASK = struct.Struct("!II")
-_KEY = struct.Struct("!H")
-_MOST_KEYS = 4096
-_LONGEST = 0xFFFFFFFF  # milliseconds; longer is for ever
 _HONOURED = frozenset(
     (
         attributes.REQUIRED_KEY,
@@ -177,20 +167,16 @@ class DirectModexes(Capability):
         until: float | None = 0.0
         for one in request.waiting.values():
             until = None if until is None or one.deadline is None else max(until, one.deadline)
-        longer = until is None if request.until is not None else False
-        if until is not None and request.until is not None:
-            longer = until > request.until
+        longer = request.until is not None and (until is None or until > request.until)
         if keys <= request.told and not longer:
             return
         request.told, request.until = keys, until
         if request.shell == self._me:
             self._wanted(self._me, rank, request.token, tuple(sorted(keys)), until, now, out)
             return
-        milliseconds = 0 if until is None else max(1, int((until - now) * 1000))
-        body = bytearray(_ASK.pack(rank, milliseconds if milliseconds <= _LONGEST else 0))
-        for key in sorted(keys):
-            body += _KEY.pack(len(key)) + key
-        message = Message(Tag.ASK, 0, request.token, NO_DIGEST, 0, ((self._me, bytes(body)),))
+        seconds = None if until is None else until - now
+        body = ask(rank, seconds, keys)
+        message = Message(Tag.ASK, 0, request.token, NO_DIGEST, 0, ((self._me, body),))
         out.append(Send(request.shell, encode(message)))
 
     def _answered(self, rank: int, status: int, blob: Buffer, now: float, out: list[Effect]) -> None:
@@ -220,18 +206,14 @@ class DirectModexes(Capability):
         """Take a question about a rank that is here, or the answer to one of ours."""
         if message.tag is Tag.DATA:
             return self._receive_data(source, message, now, out)
-        body = bytes(message.blocks[0][1]) if len(message.blocks) == 1 else b""
-        if len(body) < _ASK.size:
-            return "a modex request without a rank"
-        rank, milliseconds = _ASK.unpack_from(body)
         try:
-            keys = _keys(body)
+            rank, seconds, keys = asked(bytes(message.blocks[0][1]) if len(message.blocks) == 1 else b"")
             (shell,) = self._directory.shells((Proc(self._nspace, rank),))
         except (ValueError, LookupError) as error:
-            return f"a modex request for rank {rank}: {error}"
+            return f"a modex request: {error}"
         if shell != self._me:
             return f"a modex request for rank {rank}, which is not here"
-        deadline = now + milliseconds / 1000 if milliseconds else None
+        deadline = None if seconds is None else now + seconds
         self._wanted(source, rank, message.generation, keys, deadline, now, out)
         return None
 
@@ -400,34 +382,6 @@ class DirectModexes(Capability):
         return True
 
 
-def holds(blob: Buffer, key: bytes) -> bool:
-    """Whether a key is in what libpmix packed: a count of 1, the key's length with its NUL, the key, ..."""
-    if key == ANYTHING:
-        return True
-    data = bytes(blob)
-    length = 2 * (len(key) + 1)  # as a signed number of which each byte has 7 bits
-    coded = bytes((length,)) if length < 128 else bytes((length & 127 | 128, length >> 7))
-    return (_ONE if data.startswith(_ONE) else b"") + coded + key + b"\0" in data
-
-
 def _newer(known: int, token: int) -> bool:
     """Whether `known` was made after `token`: tokens count up and wrap around."""
     return known != token and (known - token) & 0xFFFFFFFF < 1 << 31
-
-
-def _keys(body: bytes) -> tuple[bytes, ...]:
-    """Return the keys of an ASK. Raises ValueError for a body that is no such thing."""
-    keys: list[bytes] = []
-    at = _ASK.size
-    while at < len(body):
-        if at + _KEY.size > len(body):
-            raise ValueError("a key without its length")
-        (length,) = _KEY.unpack_from(body, at)
-        at += _KEY.size
-        if length > MAX_KEYLEN or at + length > len(body) or len(keys) == _MOST_KEYS:
-            raise ValueError(f"key {len(keys)} with {length} bytes")
-        keys.append(body[at : at + length])
-        at += length
-    if not keys:
-        raise ValueError("no keys")
-    return tuple(keys)

@@ -1,7 +1,7 @@
 """The published values of which one shell is the owner: a table, and the rules for who may read what.
 
 `datastore.py` decides which shell owns a key and moves requests there; here is what happens to them. Standard
-4.2, chapter 8: ranges and persistence (8.4), duplicates (8.1), retrieval rules (8.7).
+4.2, chapter 8: duplicates (8.1), ranges and persistence (8.5), retrieval rules (8.8).
 """
 
 from __future__ import annotations

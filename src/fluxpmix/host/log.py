@@ -1,4 +1,4 @@
-"""PMIx_Log: write to a process's output, or to the job's log. Standard 4.2, section 12.4 and 17.3.18 (`log`).
+"""PMIx_Log: write to a process's output, or to the job's log. Standard 4.2, section 12.4.
 
 `host.py` hands over each Log upcall. Local syslog is not written here: libpmix does that itself, in this
 very shell, before it asks. What is left are the channels of the job: standard output and error, which

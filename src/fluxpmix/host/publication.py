@@ -1,7 +1,7 @@
 """What the infos of a publish, lookup or unpublish say: range, persistence, permissions, values.
 
 `datastore.py` reads each request with these, and answers with the status of a `Refused`. Standard 4.2,
-sections 8.1 to 8.8.
+chapter 8.
 """
 
 from __future__ import annotations

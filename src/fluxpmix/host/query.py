@@ -1,4 +1,4 @@
-"""PMIx_Query_info: what processes may ask of the system. Standard 4.2, chapter 7 and section 17.3.16 (`query`).
+"""PMIx_Query_info: what processes may ask of the system. Standard 4.2, section 5.5.
 
 `host.py` hands over each Query upcall, by then without what libpmix itself knows, and tells what becomes of
 this shell's tasks. Keys about processes of other nodes are collected from their shells, once for all keys of

@@ -1,7 +1,7 @@
 """Which attributes this host honours, function by function: what PMIX_QUERY_ATTRIBUTE_SUPPORT tells of it.
 
 `shell/server.py` registers the table with libpmix, which answers such queries by itself. What stands
-here is done in this directory, and what is done stands here. Standard 4.2, section 7.1.4.
+here is done in this directory, and what is done stands here. Standard 4.2, section 5.7.
 """
 
 from __future__ import annotations
