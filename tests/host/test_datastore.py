@@ -464,12 +464,14 @@ VALUES = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(VALUES)
 def test_a_value_comes_off_the_wire_as_it_went_on(value: Any) -> None:
     back = wire.decode(wire.encode(value))
     assert back == value and repr(back) == repr(value)
 
 
+@settings(deadline=None)
 @given(VALUES, st.integers(0, 10_000), st.integers(1, 255))
 def test_a_damaged_value_is_another_value_or_an_error(value: Any, at: int, flip: int) -> None:
     data = bytearray(wire.encode(value))
@@ -480,6 +482,7 @@ def test_a_damaged_value_is_another_value_or_an_error(value: Any, at: int, flip:
         wire.decode(wire.encode(value)[:-1])
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60), st.sampled_from([tag for tag in Tag if 8 <= tag <= 14]), st.integers(-3, 3))
 def test_garbage_is_counted_and_changes_nothing(body: bytes, tag: Tag, status: int) -> None:
     network = Published([1, 1])

@@ -17,7 +17,7 @@ from fluxpmix.host.modexdata import holds
 from fluxpmix.pmix import attributes
 from fluxpmix.pmix.status import Status
 from fluxpmix.pmix.types import RANK_UNDEF, RANK_WILDCARD, Info, Infos, Proc
-from fluxpmix.pmix.upcalls import DirectModex
+from fluxpmix.pmix.upcalls import ClientFinalized, DirectModex
 
 NOT_FOUND = int(Status.ERR_NOT_FOUND)
 TIMEOUT = int(Status.ERR_TIMEOUT)
@@ -320,6 +320,7 @@ def test_a_malformed_request_is_counted_and_dropped(body: bytes) -> None:
     assert network.sent == 0 and network.idle
 
 
+@settings(deadline=None)
 @given(st.lists(st.text("abk", min_size=1, max_size=300), max_size=5), st.text("abk", min_size=1, max_size=300))
 def test_a_key_is_found_where_it_is_and_not_in_others(keys: list[str], key: str) -> None:
     blob = b""
@@ -393,3 +394,14 @@ def act(network: Modex, what: str, seed: random.Random, asked: dict[int, tuple[i
             network.queues[pair].popleft()
             if not network.queues[pair]:
                 del network.queues[pair]
+
+
+def test_a_stranger_of_the_same_rank_is_not_the_process() -> None:
+    network = Modex([1, 1])
+    network.connect(1)
+    id_ = network.get(0, 1)
+    network.run()
+    network.upcall(1, lambda id_: ClientFinalized(id_, Proc("another", 1)))
+    network.pass_time(10)
+    network.commit(1, "k")
+    assert network.replies[id_] == (0, packed("k"))

@@ -114,17 +114,10 @@ class Host:
     def upcall(self, upcall: Upcall, now: float) -> list[Effect]:
         """Take a request of this shell's libpmix."""
         out: list[Effect] = []
-        if isinstance(upcall, ClientConnected):
-            self._connected.add(upcall.proc.rank)
-            self._finalized.discard(upcall.proc.rank)
-            for one in self._reaching:
-                one.connected(upcall.proc.rank)
+        if isinstance(upcall, ClientConnected | ClientFinalized):
             out.append(Reply(upcall.id, Status.SUCCESS))
-        elif isinstance(upcall, ClientFinalized):
-            self._finalized.add(upcall.proc.rank)
-            out.append(Reply(upcall.id, Status.SUCCESS))
-            for one in self._reaching:
-                one.finalized(upcall.proc.rank, now, out)
+            if upcall.proc.nspace == self._job.nspace:
+                self._came_or_went(upcall, now, out)
         elif (capability := self._capabilities.get(type(upcall))) is not None:
             capability.upcall(upcall, now, out)
         else:
@@ -204,6 +197,18 @@ class Host:
         return out
 
     # -- inside ------------------------------------------------------------------------------------
+
+    def _came_or_went(self, upcall: ClientConnected | ClientFinalized, now: float, out: list[Effect]) -> None:
+        rank = upcall.proc.rank
+        if isinstance(upcall, ClientConnected):
+            self._connected.add(rank)
+            self._finalized.discard(rank)
+            for one in self._reaching:
+                one.connected(rank)
+        else:
+            self._finalized.add(rank)
+            for one in self._reaching:
+                one.finalized(rank, now, out)
 
     def _peer_died(self, source: int, message: Message, out: list[Effect]) -> None:
         blob = message.blocks[0][1] if len(message.blocks) == 1 else b""

@@ -1,0 +1,68 @@
+"""Direct modex, published data, queries and logging between the shells of a real Flux."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from instance import CLIENTS, Instance
+
+pytestmark = pytest.mark.flux
+
+
+@pytest.fixture
+def said(tmp_path: Path) -> list[str]:
+    """The option that gives the clients a directory to meet in."""
+    return [f"--env=SAID={tmp_path}"]
+
+
+def test_a_get_fetches_what_a_rank_of_another_shell_has_put(two: Instance, server: str, said: list[str]) -> None:
+    library = ["-o", f"pmix.libpmix={server}"]
+    result = two.run("-N2", "-n4", *library, *said, sys.executable, CLIENTS / "dmodex.py", "everybody")
+    assert result.lines == sorted(
+        f"{me} turn-{turn} {rank} {turn}.{rank}" for turn in (0, 1) for me in range(4) for rank in range(4)
+    )
+    result = two.run("-N2", "-n2", *library, *said, sys.executable, CLIENTS / "dmodex.py", "early")
+    assert result.lines == ["0 first 1 1", "0 second 1 2"]
+
+
+def test_a_get_of_what_is_never_there_ends(two: Instance, said: list[str]) -> None:
+    result = two.run("-N2", "-n2", *said, sys.executable, CLIENTS / "dmodex.py", "never")
+    statuses = [line.split()[-1] for line in result.out.splitlines()]
+    assert statuses == ["PMIX_ERR_TIMEOUT", *["PMIX_ERR_NOT_FOUND"] * 7]
+
+
+def test_what_a_rank_publishes_ranks_on_other_shells_find(two: Instance, server: str) -> None:
+    library = ["-o", f"pmix.libpmix={server}"]
+    result = two.run("-N2", "-n3", *library, sys.executable, CLIENTS / "names.py", "values")
+    found = "number, text, bytes, real, flag, proc, numbers, infos, small, big"
+    assert result.lines == [f"1 {found}", f"2 {found}"]
+    result = two.run("-N2", "-n4", *library, sys.executable, CLIENTS / "names.py", "wait")
+    everything = " ".join(f"turn-{rank}={rank}@{rank}" for rank in range(4))
+    assert [line for line in result.lines if everything in line] == [f"{rank} {everything}" for rank in range(4)]
+
+
+def test_a_rank_learns_of_all_processes_of_its_job(two: Instance) -> None:
+    result = two.run("-N2", "-n3", sys.executable, CLIENTS / "query.py")
+    answers = list(map(json.loads, result.out.splitlines()))
+    nodes = answers[-1][0]
+    rows = [[rank, nodes[node], True, 0, 6] for rank, node in ((0, 0), (1, 0), (2, 1))]
+    assert answers[1] == [["PMIX_QUERY_PROC_TABLE", rows]]
+
+
+def test_what_a_rank_logs_is_seen(two: Instance) -> None:
+    script = (
+        "from fluxpmix import Client\nfrom fluxpmix.pmix import attributes as a\nfrom fluxpmix.pmix.types import Info\n"
+        "with Client() as client:\n    client.log([Info(a.LOG_STDERR, 'to the errors')])\n"
+    )
+    assert "to the errors" in two.run("-n1", "-o", "verbose=1", sys.executable, "-c", script).err
+
+
+@pytest.mark.mpi5
+def test_open_mpi_5_wires_itself_up_by_direct_modex(two: Instance) -> None:
+    pytest.importorskip("mpi4py")
+    script = "from mpi4py import MPI; print(MPI.COMM_WORLD.allreduce(MPI.COMM_WORLD.rank))"
+    sparse = ["--env=OMPI_MCA_pmix_base_collect_data=0", "--env=OMPI_MCA_pmix_base_async_modex=1"]
+    assert two.run("-N2", "-n4", *sparse, sys.executable, "-c", script).lines == ["6"] * 4
