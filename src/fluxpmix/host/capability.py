@@ -15,6 +15,27 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+class Alarm:
+    """The earliest of many moments, at no cost however many there are: perhaps too early, never too late."""
+
+    __slots__ = ("when",)
+
+    def __init__(self) -> None:
+        self.when: float | None = None
+
+    def set(self, moment: float | None) -> None:
+        """Ring then at the latest."""
+        if moment is not None and (self.when is None or moment < self.when):
+            self.when = moment
+
+    def rings(self, now: float) -> bool:
+        """Whether it is time. If so, all moments that are still ahead must be set again."""
+        if self.when is None or self.when > now:
+            return False
+        self.when = None
+        return True
+
+
 class Capability:
     """Nothing under way, nobody to tell."""
 

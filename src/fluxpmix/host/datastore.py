@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from fluxpmix.host import publication, wire
-from fluxpmix.host.capability import Capability
+from fluxpmix.host.capability import Alarm, Capability
 from fluxpmix.host.directory import Directory, UnknownProc
 from fluxpmix.host.effects import Effect, Level, Log, Reply, Send
 from fluxpmix.host.fence import timeout
@@ -74,6 +74,7 @@ class Datastore(Capability):
         self._owner = KeyOwner(directory, self._to)
         self._open: dict[int, _Open] = {}  # by token
         self._tokens = 0
+        self._alarm = Alarm()
         self._lost: set[int] = set()
         self._gone: set[int] = set()  # ranks here whose task has ended
         self._kept_by: dict[Proc, set[int]] = {}  # owners of what a process here published for its life
@@ -93,8 +94,8 @@ class Datastore(Capability):
 
     @property
     def deadline(self) -> float | None:
-        moments = [self._owner.deadline, *(one.deadline for one in self._open.values())]
-        return min((moment for moment in moments if moment is not None), default=None)
+        mine, owned = self._alarm.when if self._open else None, self._owner.deadline
+        return owned if mine is None else mine if owned is None else min(mine, owned)
 
     # -- requests of processes here ----------------------------------------------------------------
 
@@ -177,6 +178,7 @@ class Datastore(Capability):
     def _start(self, token: int, one: _Open, bodies: dict[int, tuple[Any, ...]], now: float, out: list[Effect]) -> None:
         """Send each owner its part; this shell's own comes last, as its answer may end it all."""
         self._open[token] = one
+        self._alarm.set(one.deadline)
         one.owners = set(bodies)
         for owner in sorted(bodies, key=lambda owner: owner == self._me):
             self._to(owner, one.tag, token, SUCCESS, bodies[owner], now, out)
@@ -355,8 +357,12 @@ class Datastore(Capability):
 
     def tick(self, now: float, out: list[Effect]) -> None:
         self._owner.tick(now)
+        if not self._alarm.rings(now):
+            return
         for token, one in list(self._open.items()):
-            if one.deadline is not None and one.deadline <= now and token in self._open:
+            if one.deadline is None or one.deadline > now:
+                self._alarm.set(one.deadline)
+            elif token in self._open:
                 self._end(token, one, int(Status.ERR_TIMEOUT), now, out)
 
     def abandon(self, status: int, out: list[Effect]) -> None:

@@ -10,7 +10,7 @@ it is there, the request's time is over, or the rank can put no more.
 
 from __future__ import annotations
 
-from fluxpmix.host.capability import Capability
+from fluxpmix.host.capability import Alarm, Capability
 from fluxpmix.host.directory import Directory, UnknownProc
 from fluxpmix.host.effects import Buffer, Effect, Level, Log, Reply, RequestModex, Send
 from fluxpmix.host.fence import timeout
@@ -115,6 +115,7 @@ class DirectModexes(Capability):
         self._ended: set[int] = set()  # ranks here whose task is gone
         self._lost: set[int] = set()
         self._tokens = 0
+        self._alarm = Alarm()
         self.counters = {"fetched": 0, "fetched for others": 0, "late": 0}
 
     @property
@@ -123,11 +124,7 @@ class DirectModexes(Capability):
 
     @property
     def deadline(self) -> float | None:
-        moments = [one.deadline for request in self._requests.values() for one in request.waiting.values()]
-        for held in self._held.values():
-            moments.append(held.again)
-            moments += [asker.deadline for asker in held.askers.values()]
-        return min((moment for moment in moments if moment is not None), default=None)
+        return None if self.idle else self._alarm.when
 
     # -- what processes of this shell want ---------------------------------------------------------
 
@@ -158,7 +155,9 @@ class DirectModexes(Capability):
         if request is None:
             request = self._requests[rank] = _Request(shell, self._token())
             self._ranks[request.token] = rank
-        request.waiting[upcall.id] = _Waiting(wanted, None if seconds is None else now + seconds)
+        deadline = None if seconds is None else now + seconds
+        request.waiting[upcall.id] = _Waiting(wanted, deadline)
+        self._alarm.set(deadline)
         self._ask(rank, request, now, out)
 
     def _ask(self, rank: int, request: _Request, now: float, out: list[Effect]) -> None:
@@ -249,10 +248,11 @@ class DirectModexes(Capability):
         if known is not None and _newer(known.token, token):
             return  # a question that came late
         held.askers[source] = _Asker(token, keys, deadline)
+        self._alarm.set(deadline)
         if rank not in self._questions:
             self._question(rank, held, out)
         if rank in self._over and held.again is None:
-            held.again = now + _LAST_WORD
+            self._wake(held, now + _LAST_WORD)
 
     def _question(self, rank: int, held: _Held, out: list[Effect]) -> None:
         held.again = None
@@ -289,7 +289,7 @@ class DirectModexes(Capability):
         elif rank in self._over:
             self._end(rank, self._over[rank], now, out)
         elif rank not in self._questions:
-            held.again = now + held.pause
+            self._wake(held, now + held.pause)
             held.pause = min(2 * held.pause, _AT_MOST)
 
     def _tell(
@@ -325,7 +325,7 @@ class DirectModexes(Capability):
             return
         if rank not in self._questions:
             self._question(rank, held, out)
-        held.again = now + _LAST_WORD
+        self._wake(held, now + _LAST_WORD)
 
     def exited(self, rank: int, wait_status: int, now: float, out: list[Effect]) -> None:
         self._ended.add(rank)
@@ -343,11 +343,15 @@ class DirectModexes(Capability):
             self._forget_unwanted(rank, held)
 
     def tick(self, now: float, out: list[Effect]) -> None:
+        if not self._alarm.rings(now):
+            return
         for rank, request in list(self._requests.items()):
             for upcall, one in list(request.waiting.items()):
                 if one.deadline is not None and one.deadline <= now:
                     del request.waiting[upcall]
                     out.append(Reply(upcall, TIMEOUT))
+                else:
+                    self._alarm.set(one.deadline)
             if not request.waiting:
                 # Its shell forgets by itself: it was told until when.
                 del self._requests[rank], self._ranks[request.token]
@@ -355,7 +359,10 @@ class DirectModexes(Capability):
             for source, asker in list(held.askers.items()):
                 if asker.deadline is not None and asker.deadline <= now:
                     del held.askers[source]
+                else:
+                    self._alarm.set(asker.deadline)
             if self._forget_unwanted(rank, held) or held.again is None or held.again > now:
+                self._alarm.set(held.again)
                 continue
             if rank in self._over:
                 self._end(rank, self._over[rank], now, out)
@@ -373,6 +380,10 @@ class DirectModexes(Capability):
     def _token(self) -> int:
         self._tokens = (self._tokens + 1) & 0xFFFFFFFF
         return self._tokens
+
+    def _wake(self, held: _Held, moment: float) -> None:
+        held.again = moment
+        self._alarm.set(moment)
 
     def _forget_unwanted(self, rank: int, held: _Held) -> bool:
         """Drop a rank that nobody asks for any more; libpmix's answer, if it comes, is nobody's."""

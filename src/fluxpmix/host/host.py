@@ -96,8 +96,12 @@ class Host:
     @property
     def deadline(self) -> float | None:
         """When `tick` wants to be called, None for never."""
-        moments = [self._collectives.deadline, *(one.deadline for one in self._reaching)]
-        return min((moment for moment in moments if moment is not None), default=None)
+        first = self._collectives.deadline
+        for one in self._reaching:
+            moment = one.deadline
+            if moment is not None and (first is None or moment < first):
+                first = moment
+        return first
 
     @property
     def counters(self) -> dict[str, int]:

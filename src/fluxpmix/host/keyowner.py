@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from fluxpmix.host.capability import Alarm
 from fluxpmix.host.directory import Directory
 from fluxpmix.host.effects import Effect
 from fluxpmix.host.frames import Tag
@@ -65,6 +66,7 @@ class KeyOwner:
         # Lookups that wait, in the order in which they came; and by key, those that wait for it.
         self._waits: dict[tuple[int, int], _Wait] = {}
         self._by_key: dict[str, dict[tuple[int, int], _Wait]] = {}
+        self._alarm = Alarm()
 
     @property
     def idle(self) -> bool:
@@ -74,7 +76,7 @@ class KeyOwner:
     @property
     def deadline(self) -> float | None:
         """When the first wait is over."""
-        return min((wait.deadline for wait in self._waits.values() if wait.deadline is not None), default=None)
+        return self._alarm.when if self._waits else None
 
     # -- requests ----------------------------------------------------------------------------------
 
@@ -127,6 +129,7 @@ class KeyOwner:
         if waits:
             self._forget((shell, token))
             self._waits[shell, token] = wait
+            self._alarm.set(deadline)
             for key in keys:
                 self._by_key.setdefault(key, {})[shell, token] = wait
         self._look(wait, keys, now, out, always=not waits)
@@ -165,9 +168,13 @@ class KeyOwner:
 
     def tick(self, now: float) -> None:
         """Forget waits that are over: who waits knows it by itself."""
+        if not self._alarm.rings(now):
+            return
         for name, wait in list(self._waits.items()):
             if wait.deadline is not None and wait.deadline <= now:
                 self._forget(name)
+            else:
+                self._alarm.set(wait.deadline)
 
     def clear(self) -> None:
         """Forget all."""
