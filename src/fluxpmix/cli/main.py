@@ -13,7 +13,8 @@ from fluxpmix.cli.errors import CommandError, UsageError, nearest
 
 COMMANDS = {
     "run": ("fluxpmix.cli.run", "run a parallel job on this machine"),
-    "env": ("fluxpmix.cli.env", "print what makes Flux find the plugin: eval \"$(flux-pmix env)\""),
+    "check": ("fluxpmix.cli.check", "say how complete the PMIx of a launcher is"),
+    "env": ("fluxpmix.cli.env", 'print what makes Flux find the plugin: eval "$(flux-pmix env)"'),
     "install": ("fluxpmix.cli.install", "link the plugin into a Flux installation"),
     "build-plugins": ("fluxpmix.cli.build_plugins", "build the plugin that flux-shell loads"),
     "doctor": ("fluxpmix.cli.doctor", "say what was found here: Python, libpmix, Open MPI"),

@@ -19,12 +19,14 @@ from fluxpmix.pmix.status import check
 from fluxpmix.pmix.types import (
     RANK_WILDCARD,
     AppSpec,
+    DataType,
     Directives,
     Info,
     Proc,
     Published,
     Rows,
     Scope,
+    Value,
 )
 from fluxpmix.pmix.values import ProcArray, decode_value, infos
 
@@ -60,6 +62,11 @@ class Client(Requests):
             check(library.lib.PMIx_Init(who, array.pointer, array.count), "PMIx_Init")
         self._finalized = False
         self.proc = decoding.proc(library.ffi, who)
+
+    @property
+    def library(self) -> Library:
+        """The libpmix that this client uses."""
+        return self._library
 
     @property
     def job(self) -> Proc:
@@ -106,6 +113,10 @@ class Client(Requests):
         The job's own keys are the wildcard rank's: `get(attributes.JOB_SIZE, client.job)`. Raises
         `PmixNotFound` and other `PmixError`s. Standard 4.2, section 5.3 (PMIx_Get).
         """
+        return self.get_value(key, proc, directives).data
+
+    def get_value(self, key: str, proc: Proc | None = None, directives: Directives | None = None) -> Value:
+        """Return what `get` does, with the type that it came in; UNDEF and None for a value without one."""
         library = self._begin("PMIx_Get")
         ffi, lib = library.ffi, library.lib
         # Never NULL for the process: 4.2 waits for ever on a key that it does not find then.
@@ -116,7 +127,10 @@ class Client(Requests):
         value = place[0]
         try:
             check(status, "PMIx_Get")
-            return decode_value(library, value) if value else None
+            if not value:
+                return Value(DataType.UNDEF, None)
+            known = value.type in DataType._value2member_map_  # a later libpmix may have more
+            return Value(DataType(value.type) if known else DataType.UNDEF, decode_value(library, value))
         finally:
             if value:
                 lib.PMIx_Value_destruct(value)

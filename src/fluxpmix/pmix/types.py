@@ -189,7 +189,7 @@ class Info(Record):
 
 Infos: TypeAlias = tuple[Info, ...]
 # What callers may write where libpmix takes an array of infos: {key: value} or a sequence of Info.
-Directives: TypeAlias = "Mapping[str, Any] | Iterable[Info | Rows]"
+Directives: TypeAlias = "Mapping[Any, Any] | Iterable[Info | Rows]"
 
 
 class Column(Record):
