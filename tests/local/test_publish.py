@@ -70,6 +70,16 @@ def test_many_keys_are_published_found_and_gone(job: Launch, library: list[str])
     assert result.lines == [f"{rank} PMIX_ERR_NOT_FOUND" for rank in range(4)]
 
 
+def test_who_is_killed_while_it_waits_harms_nobody_else(job: Launch, library: list[str]) -> None:
+    script = CLIENTS / "orphans.py"
+    result = job.run(
+        *("-N2", "-n4", "-o", "exit-timeout=none", "--taskmap=manual:[[0,1,3,1],[1,1,1,1]]", *library),
+        *(sys.executable, script),
+        code=137,
+    )
+    assert result.out == "published given\n"
+
+
 @pytest.mark.mpi5
 def test_mpi_finds_a_published_name_on_another_node_until_it_is_unpublished(job: Launch) -> None:
     pytest.importorskip("mpi4py")

@@ -139,6 +139,8 @@ class DirectModexes(Capability):
         rank = upcall.proc.rank
         if rank > RANK_VALID or key.startswith(_RESERVED):
             # All that a server must tell of a namespace and its processes is registered, so it is not to be had.
+            # Nor is a key of whatever rank: libpmix (4.2, 5.0) drops such a request at the next local commit,
+            # and would use what it freed if the answer came after that.
             out.append(Reply(upcall.id, NOT_FOUND))
             return
         try:
