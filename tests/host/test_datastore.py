@@ -501,6 +501,19 @@ def test_a_body_of_anything_never_raises(value: Any, tag: Tag) -> None:
     network.perform(1, network.hosts[1].receive(0, b"".join(frames.encode(message)), 0.0))
 
 
+def test_an_answer_to_another_question_is_none() -> None:
+    network = Published([1, 1])
+    id_ = network.lookup(0, *KEYS, wait=1)
+    network.queues.clear()
+    packed = wire.encode(Value(DataType.INT64, 1))
+    for key, value in (("other", packed), (KEYS[0], wire.encode(1)), (KEYS[0], b"x")):
+        body = wire.encode((((key, Proc(NSPACE, 1), value, None),), (), True))
+        message = Message(Tag.FOUND, 0, 1, frames.NO_DIGEST, 0, ((1, body),))
+        network.perform(0, network.hosts[0].receive(1, b"".join(frames.encode(message)), 0.0))
+    assert id_ not in network.replies
+    assert network.hosts[0].counters["malformed"] == 3
+
+
 # -- at its worst ----------------------------------------------------------------------------------
 
 ENDS = {0, PARTIAL, NOT_FOUND, DUPLICATE, TIMEOUT, LOST, DIED}

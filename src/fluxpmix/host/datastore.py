@@ -206,13 +206,12 @@ class Datastore(Capability):
         if one is None or owner not in one.owners:
             self._give_back(lent, now, out)
             return
+        came = {key: Published(proc, key, wire.decode(packed)) for key, proc, packed, _ in values}
+        if not {*came, *denied} <= set(one.keys) or not all(isinstance(each.value, Value) for each in came.values()):
+            raise BadBody("values that were not asked for, or without a type")
         one.lent += lent
         one.denied.update(denied)
-        for key, proc, packed, _ in values:
-            value = wire.decode(packed)
-            if not isinstance(value, Value):
-                raise BadBody("a published value without a type")
-            one.found[key] = Published(proc, key, value)
+        one.found.update(came)
         if one.needed is not None and len(one.found) >= one.needed:
             if not more:
                 one.owners.discard(owner)
