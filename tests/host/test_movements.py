@@ -7,41 +7,34 @@ from hypothesis import given
 from hypothesis import strategies as st
 from simulator import Network, procs
 
-from fluxpmix.host import bruck, frames, tree
+from fluxpmix.host import bruck, frames
 from fluxpmix.host.frames import Message, Tag
 from fluxpmix.host.host import Host
 from fluxpmix.pmix.status import Status
 
 
-@given(count=st.integers(1, 400), fanout=st.integers(1, 40))
-def test_the_tree_has_one_root_and_its_subtrees_are_runs_of_neighbours(count: int, fanout: int) -> None:
-    places = [tree.place(position, count, fanout) for position in range(count)]
-    sizes = [1] * count
-    for position in reversed(range(count)):
-        parent, children = places[position]
-        assert len(children) <= fanout
-        assert all(places[child][0] == position for child in children)
-        following = position + 1
-        for child in children:
-            assert child == following
-            following += sizes[child]
-        sizes[position] = following - position
-        assert (parent is None) == (position == 0)
-    assert sizes[0] == count
+@given(shells=st.integers(1, 200), fanout=st.integers(1, 40), empty=st.sets(st.integers(0, 199)))
+def test_the_tree_hands_out_all_blobs_in_order_whichever_are_empty(shells: int, fanout: int, empty: set[int]) -> None:
+    network = Network([1] * shells, fanout)
+    blobs = [b"" if shell in empty else b"%d;" % shell for shell in range(shells)]
+    ids = [network.fence(shell, data=blobs[shell]) for shell in range(shells)]
+    network.run()
+    assert [network.replies[id_] for id_ in ids] == [(0, b"".join(blobs))] * shells
 
 
-@given(count=st.integers(2, 5000), fanout=st.integers(2, 40))
-def test_the_tree_is_as_flat_as_its_fan_out_allows(count: int, fanout: int) -> None:
-    def depth(position: int) -> int:
-        parent, _ = tree.place(position, count, fanout)
-        return 0 if parent is None else 1 + depth(parent)
-
-    lowest, room, level = 0, 1, 1
-    while room < count:
-        level *= fanout
-        room += level
-        lowest += 1
-    assert max(map(depth, range(count))) <= lowest + 1
+@pytest.mark.parametrize(("shells", "fanout"), [(100, 2), (100, 3), (1000, 10), (64, 16)])
+def test_a_frame_has_as_many_blocks_as_there_are_levels_however_many_shells(shells: int, fanout: int) -> None:
+    network = Network([1] * shells, fanout)
+    for shell in range(shells):
+        network.fence(shell, data=b"x")
+    most = 0
+    while network.queues:
+        pair = next(iter(network.queues))
+        message = frames.decode(network.queues[pair][0], shells)
+        most = max(most, len(message.blocks))
+        assert message.tag is Tag.UP or len(message.blocks) == 1
+        network.deliver(pair)
+    assert most <= shells.bit_length() and fanout ** (most - 1) <= shells
 
 
 @given(members=st.integers(1, 100_000))

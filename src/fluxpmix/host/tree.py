@@ -1,13 +1,15 @@
 """A collective over a k-ary tree: contributions go up, the result comes down. 2 log_k N messages' time.
 
-Chosen by `collective.py` for barriers, and for all where the shells' messages follow a tree anyhow (Flux's
-overlay). The tree is laid over the members' order so that a subtree is a run of neighbours: its first member,
-then its children's subtrees one after the other. So a shell passes its own blob and its children's runs on
-as they are, and what it gets from above goes down as it came.
+Chosen by `collective.py` for barriers, and for all where the shells' messages follow a tree anyhow: members
+are numbered level by level, as Flux numbers its brokers, so that with the same fan-out each message is one hop
+of Flux's overlay. Each level of a subtree is then a run of neighbours. So a shell joins what its children say
+level by level, in frames of as many blocks as there are levels below it; the levels of the whole tree are all
+members in their order, and that one run goes down as it came.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 
 from fluxpmix.host.effects import Buffer, Effect, Send
@@ -18,7 +20,7 @@ from fluxpmix.host.movement import Key, Movement, Outcome
 class Tree(Movement):
     """One generation over the tree."""
 
-    __slots__ = ("_frame", "_result", "_sent", "children", "parent")
+    __slots__ = ("_fanout", "_frame", "_result", "_sent", "children", "parent")
 
     takes = (Tag.UP, Tag.DOWN)
 
@@ -33,9 +35,10 @@ class Tree(Movement):
         fanout: int,
     ) -> None:
         super().__init__(key, generation, members, me, blob, status)
-        parent, children = place(self.position, len(members), fanout)
-        self.parent = None if parent is None else members[parent]
-        self.children = tuple([members[child] for child in children])
+        self.parent = members[(self.position - 1) // fanout] if self.position else None
+        first = fanout * self.position + 1
+        self.children = members[first : first + fanout]
+        self._fanout = fanout
         self._sent = False
         self._result: Message | None = None
         self._frame: Buffer = b""
@@ -52,16 +55,17 @@ class Tree(Movement):
                 return "a result from a shell that is not the parent in the tree"
             if not self._sent:
                 return "a result before all contributions were made"
-            if not _one_run(message, self.members[0]):
-                return "a result that is no run of all members"
+            if message.blocks and [shell for shell, _ in message.blocks] != [self.members[0]]:
+                return "a result that is not one run of all members"
             self._result, self._frame = message, frame
             return None
         if source not in self.children:
             return "a contribution from a shell that is no child in the tree"
         if source in self.answers:
             return "a second contribution to the same collective"
-        if not _one_run(message, source):
-            return "a block of a shell that takes no part"
+        levels = self._levels(source)
+        if any(shell not in levels for shell, _ in message.blocks):
+            return "a run that starts at another shell than it must"
         self.answers[source] = message
         return None
 
@@ -75,38 +79,32 @@ class Tree(Movement):
         self._sent = True
         answers = [self.answers[child] for child in self.children]
         status = min([self.status, 0, *(answer.status for answer in answers)])
-        parts = [self.blob, *(blob for answer in answers for _, blob in answer.blocks)] if status == 0 else []
-        runs = [(self.members[self.position], parts)]
+        me = self.members[self.position]
+        runs: list[tuple[int, Sequence[Buffer]]] = [(me, (self.blob,)), *self._joined(me)] if status == 0 else []
         if self.parent is not None:
             out.append(Send(self.parent, encode_runs(self.message(Tag.UP, status), runs)))
             return None
+        parts = [part for _, run in runs for part in run if len(part)]
         if self.children:
-            frame = encode_runs(self.message(Tag.DOWN, status), runs)
+            frame = encode_runs(self.message(Tag.DOWN, status), [(me, parts)])
             out.extend([Send(child, frame) for child in self.children])
-        return status, [part for part in parts if len(part)]
+        return status, parts
 
+    def _joined(self, me: int) -> list[tuple[int, Sequence[Buffer]]]:
+        """Return the levels below this shell: each its first shell, and the children's runs of it."""
+        below: dict[int, list[Buffer]] = {shell: [] for shell in self._levels(me)[1:]}
+        for child in self.children:
+            runs = dict(self.answers[child].blocks)
+            for first, shell in zip(below, self._levels(child), strict=False):
+                if shell in runs:
+                    below[first].append(runs[shell])
+        return list(below.items())
 
-def _one_run(message: Message, first: int) -> bool:
-    """Whether a message holds nothing or one run that starts at shell `first`."""
-    return not message.blocks or (len(message.blocks) == 1 and message.blocks[0][0] == first)
-
-
-def place(position: int, count: int, fanout: int) -> tuple[int | None, list[int]]:
-    """Return the parent and the children of a position in the tree over positions 0 to `count` - 1.
-
-    The tree over [low, high) has `low` at its root and what follows in up to `fanout` equal parts below it.
-    """
-    low, high, parent = 0, count, None
-    while low != position:
-        starts, left = _parts(low, high, fanout)
-        part = ((position - low) * starts - 1) // left
-        parent = low
-        low, high = low + 1 + part * left // starts, low + 1 + (part + 1) * left // starts
-    starts, left = _parts(low, high, fanout)
-    return parent, [low + 1 + part * left // starts for part in range(starts)]
-
-
-def _parts(low: int, high: int, fanout: int) -> tuple[int, int]:
-    """Return into how many parts what is below a root is cut, and how much that is."""
-    left = high - low - 1
-    return min(fanout, left), left
+    def _levels(self, shell: int) -> list[int]:
+        """Return the first shell of each level of the subtree of `shell`, from itself on."""
+        position = bisect_left(self.members, shell)
+        found = []
+        while position < len(self.members):
+            found.append(self.members[position])
+            position = self._fanout * position + 1
+        return found
