@@ -17,6 +17,7 @@ COMMANDS = {
     "env": ("fluxpmix.cli.env", 'print what makes Flux find the plugin: eval "$(flux-pmix env)"'),
     "install": ("fluxpmix.cli.install", "link the plugin into a Flux installation"),
     "build-plugins": ("fluxpmix.cli.build_plugins", "build the plugin that flux-shell loads"),
+    "sim": ("fluxpmix.cli.sim", "simulate a start-up over up to 65,536 shells"),
     "doctor": ("fluxpmix.cli.doctor", "say what was found here: Python, libpmix, Open MPI"),
 }
 INTERRUPTED = 130
