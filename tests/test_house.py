@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "fluxpmix"
 # From the ground up: a floor may import itself and the floors before it.
-FLOORS = ("pmix", "job", "host", "shell", "cli")
+FLOORS = ("pmix", "job", "host", "sim", "shell", "cli")
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "_declarations.py")
 
 

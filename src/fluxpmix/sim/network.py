@@ -32,11 +32,11 @@ class Network(Record):
     retransmission: float = 0.2  # after how long a lost message is sent again; twice as long each time
 
 
-# message and byte: `python bench/network.py`. Flux: round trips of shell to shell over two brokers of one
-# machine took 328 us with 64 B and 6.4 ms with 1 MiB each way; half of that is 2 shells and 2 brokers. What a wire
-# adds is what the network's name promises.
+# What a shell does for a message and a byte of a link: `python bench/network.py`, over TCP. Over Flux: round trips
+# between shells on two brokers of one machine took 328 us with 64 B and 6.37 ms with 1 MiB each way (flux-core 0.88,
+# raw RPC from Python); half of one is the work of 2 shells and 2 brokers. Wires are as good as they are called.
 PRESETS = (
-    Network("direct", "a link between any two shells, 25 Gbit/s Ethernet", 10e-6, 3.1e9, 40e-6, 0.5e-9),
+    Network("direct", "a link between any two shells, 25 Gbit/s Ethernet", 10e-6, 3.1e9, 18e-6, 0.2e-9),
     Network(
         "flux",
         "over Flux's brokers, a tree of fan-out 32, the same wires",
@@ -44,7 +44,7 @@ PRESETS = (
         3.1e9,
         *(30e-6, 0.72e-9, 32, 52e-6, 0.72e-9),
     ),
-    Network("gigabit", "a link between any two shells, 1 Gbit/s Ethernet", 50e-6, 0.125e9, 40e-6, 0.5e-9),
+    Network("gigabit", "a link between any two shells, 1 Gbit/s Ethernet", 50e-6, 0.125e9, 18e-6, 0.2e-9),
     Network("wire", "nothing but latency and bandwidth: 1 us, 25 GB/s", 1e-6, 25e9, 0.0, 0.0),
 )
 NETWORKS = {preset.name: preset for preset in PRESETS}

@@ -58,7 +58,7 @@ def _rules(colours: dict[str, str], paper: str, text: str, head: str, grid: str,
 
 _STYLE = "\n".join(
     [
-        "text { font: 12px system-ui, sans-serif; } .head { font-size: 14px; font-weight: 600; }",
+        "text { font: 12px system-ui, Helvetica, Arial, sans-serif; } .head { font-size: 14px; font-weight: 600; }",
         "path { fill: none; stroke-width: 1; } g path { stroke-width: 2; stroke-linejoin: round; }",
         "circle { stroke-width: 1.5; }",
         _rules(_LIGHT, "#fcfcfb", "#4a4a47", "#121211", "#e4e3df", "#a9a8a2"),
@@ -74,7 +74,8 @@ def draw(results: Sequence[Result]) -> str:
     over_shells = len({result.setup.shells for result in results}) >= len({result.setup.size for result in results})
     lines = _lines(results, over_shells)
     columns = 2 * _WIDTH + _GAP
-    rows = (len(lines) + 3) // 4
+    beside = max(2, min(4, len({line.colour for line in lines})))  # movements, a row for each network
+    rows = (len(lines) + beside - 1) // beside
     top = _TOP + 18 * (rows - 1)
     width, height = _LEFT + columns + 20, top + _HEIGHT + _BOTTOM
     what = "shells" if over_shells else "bytes from each shell"
@@ -85,7 +86,7 @@ def draw(results: Sequence[Result]) -> str:
         f'<rect class="paper" width="{width}" height="{height}"/>'
     ]
     for number, line in enumerate(lines):
-        parts.append(_legend(line, _LEFT + number % 4 * columns / 4, 20 + 18 * (number // 4)))
+        parts.append(_legend(line, _LEFT + number % beside * columns / 4, 20 + 18 * (number // beside)))
     panels = (
         ("Time", lambda result: result.time, _seconds),
         ("Bytes through the busiest shell", lambda result: float(max(1, result.busiest_shell)), _bytes),
