@@ -1,4 +1,4 @@
-"""What the kernel does for a process and Python has no call for; reached through libpmix's own handle.
+"""What the kernel does for a process and Python has no call for.
 
 Called by the carrier on one machine (`shell/local`), which must outlive and outreach its tasks.
 """
@@ -9,16 +9,19 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from fluxpmix.pmix.library import Library
+    from typing import Any
 
 _PR_SET_CHILD_SUBREAPER = 36
 
 
-def become_subreaper(library: Library) -> None:
+def become_subreaper() -> None:
     """Make orphans below this process its children, not init's, so that none gets away.
 
     Raises `OSError` where the kernel (before Linux 3.4) cannot.
     """
-    if library.lib.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
-        code = library.ffi.errno
+    from fluxpmix.pmix import _declarations
+
+    ffi: Any = _declarations.ffi
+    if ffi.dlopen(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        code = ffi.errno
         raise OSError(code, f"prctl(PR_SET_CHILD_SUBREAPER): {os.strerror(code)}")

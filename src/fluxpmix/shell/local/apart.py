@@ -37,6 +37,9 @@ def run(request: Request) -> int:
         # Imported here, once for all jobs: the forked process has it then.
         from fluxpmix.pmix import _declarations  # noqa: F401
         from fluxpmix.shell.local import launcher, links  # noqa: F401
+        from fluxpmix.shell.local.machine import topology_signature
+
+        topology_signature()
     reader, writer = os.pipe2(os.O_CLOEXEC)
     # On a terminal Ctrl-C reaches the launcher by itself; elsewhere it must be passed on, once.
     grouped = os.isatty(0)

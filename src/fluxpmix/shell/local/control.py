@@ -26,6 +26,7 @@ OUTPUT = 3  # rank, stream (1 or 2), bytes
 RAISE = 4  # message, exit code: a job exception
 LOG = 5  # level, message
 FAILED = 6  # message, exit code: this shell cannot start its tasks
+NO_LIBRARY = 14  # this shell finds no libpmix to use
 DRAINED = 7  # all tasks are gone and have no more output
 TOOK = 8  # bytes of input that a task has taken
 CLOSED = 13  # the server is stopped, and nothing is left to do but exit

@@ -35,15 +35,12 @@ def of_shell(path: str, shell: int) -> str:
 
 def remove(path: str) -> None:
     """Remove the directory with all that is in it; what is gone already is no error."""
-    for directory, names, files in os.walk(path, topdown=False):
-        for name in files:
-            _forget(os.unlink, os.path.join(directory, name))
-        for name in names:
-            below = os.path.join(directory, name)
-            _forget(os.unlink if os.path.islink(below) else os.rmdir, below)
-    _forget(os.rmdir, path)
-
-
-def _forget(how: object, path: str) -> None:
     with suppress(OSError):
-        how(path)  # type: ignore[operator]
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    remove(entry.path)
+                else:
+                    with suppress(OSError):
+                        os.unlink(entry.path)
+        os.rmdir(path)

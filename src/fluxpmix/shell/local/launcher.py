@@ -99,6 +99,7 @@ class Launcher:
         self._codes: dict[int, int] = {}  # by rank: what its task's end means to the job's exit code
         self._signals: dict[int, int] = {}  # by rank: what killed it
         self._code: int | None = None  # the job's, where it is not its tasks' to say
+        self._no_library = False
         self._ending = False
         self._finishing = False
         self._paused = False
@@ -125,10 +126,12 @@ class Launcher:
                 self._reactor.on_signal(signum, partial(self._signal, signum))
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        become_subreaper(load(self._request.libpmix))
+        become_subreaper()
         self._output.on_room(self._make_room)
         self._reactor.call_later(_SLOW_START, self._say_who_is_slow)
         self._reactor.run()
+        if self._no_library:
+            load(self._request.libpmix)  # raises what the shell met
         return self._result()
 
     def close(self) -> None:
@@ -220,6 +223,10 @@ class Launcher:
         elif kind == control.LOG:
             level, message = values
             self._log(int(level), f"shell {one.rank}: {message}")  # type: ignore[call-overload]
+        elif kind == control.NO_LIBRARY:
+            one.drained = self._no_library = True
+            self._terminate(signal.SIGTERM)
+            self._check_finished()
         elif kind == control.FAILED:
             message, code = values
             one.drained = not one.started

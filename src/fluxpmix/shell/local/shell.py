@@ -92,8 +92,8 @@ class JobShell:
             self._open()
         except LaunchError as error:
             self._fail(str(error), error.exit_code)
-        except LibraryError as error:
-            self._fail(str(error), 1)
+        except LibraryError:
+            self._control.send(control.NO_LIBRARY)
         except (PmixError, OSError, ValueError) as error:
             self._fail(f"the PMIx server on {self._host_name} cannot start: {error}", 1)
         self._reactor.run()
@@ -147,7 +147,7 @@ class JobShell:
     def _open(self) -> None:
         plan, request = self._plan, self._request
         library = load(request.libpmix)
-        become_subreaper(library)
+        become_subreaper()
         self._reactor.on_signal(signal.SIGCHLD, self._reap)
         if self._listener is not None:
             from fluxpmix.shell.local.links import Links
@@ -335,9 +335,9 @@ class JobShell:
             if task is not None:
                 task.exited = True
                 self._inputs.forget(task.rank)
+                self._control.send(control.EXITED, task.rank, status)
                 if self._driver is not None:
                     self._driver.task_exited(task.rank, status)
-                self._control.send(control.EXITED, task.rank, status)
                 if task.pipes.open:
                     self._reactor.call_later(_LAST_WORDS, task.pipes.hang_up)
                 self._check_drained()
