@@ -47,7 +47,6 @@ class Instance:
         self.plugin = plugin
         self.mark = uuid.uuid4().hex
         self.directory = Path(tempfile.mkdtemp(prefix="fpmix-"))  # short: sockets lie below it
-        self.shared = set(os.listdir("/dev/shm"))
         self.children: list[subprocess.Popen[str]] = []
         self._broker = subprocess.Popen(
             ["flux", "start", f"--test-size={size}", *options, "sh", "-c", "echo $FLUX_URI; exec cat"],
@@ -158,7 +157,7 @@ class Instance:
         return found
 
     def check(self) -> None:
-        """Nothing of a job may be left: no shell, file or shared memory."""
+        """Nothing of a job may be left: no shell and no file."""
         for child in list(self.children):
             child.kill()
             child.communicate()
@@ -167,15 +166,14 @@ class Instance:
         self.until(lambda: not self.leftovers(), f"left: {self.leftovers()}")
 
     def leftovers(self) -> list[str]:
-        files = [str(path) for path in self.directory.rglob("jobtmp-*")]
-        uid = os.geteuid()
-        for name in set(os.listdir("/dev/shm")) - self.shared:
-            try:
-                if os.stat(f"/dev/shm/{name}").st_uid == uid:
-                    files.append(f"/dev/shm/{name}")
-            except OSError:
-                continue
-        return files
+        """Directories of jobs; all that libpmix and Open MPI put into files lies below them."""
+        return [str(path) for path in self.directory.rglob("jobtmp-*")]
+
+    def clean_up_after_a_killed_shell(self) -> None:
+        """Remove the directory that only a shell removes that is alive to do it."""
+        self.until(lambda: not self.processes("flux-shell"), f"shells are left: {self.shells()}")
+        for path in self.leftovers():
+            shutil.rmtree(path)
 
     def close(self) -> None:
         assert self._broker.stdin is not None

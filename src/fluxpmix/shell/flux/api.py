@@ -333,10 +333,11 @@ class Shell:
 
 
 class Wake:
-    """Runs calls on the shell's thread that were posted on any other."""
+    """Runs calls on the shell's thread that were posted on any other, `before` ahead of each round of them."""
 
-    def __init__(self, api: Shell) -> None:
+    def __init__(self, api: Shell, before: Callable[[], None]) -> None:
         self._api = api
+        self._before = before
         self._calls: deque[Callable[[], None]] = deque()
         self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._watcher = api.watch(self._fd, self._run)
@@ -362,5 +363,6 @@ class Wake:
         self._drain()
 
     def _drain(self) -> None:
+        self._api._guarded(self._before)
         while self._calls:
             self._api._guarded(self._calls.popleft())

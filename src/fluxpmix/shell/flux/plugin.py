@@ -30,6 +30,7 @@ from fluxpmix.pmix.types import Info
 from fluxpmix.shell.base import Driver
 from fluxpmix.shell.flux import resources
 from fluxpmix.shell.flux.api import Shell, ShellError, Wake
+from fluxpmix.shell.flux.exits import Exits
 from fluxpmix.shell.flux.options import Options
 from fluxpmix.shell.flux.service import FRAME, LOST, SETUP, Leaving, Peers
 from fluxpmix.shell.local import machine
@@ -66,6 +67,8 @@ class Plugin:
         self._peers: Peers | None = None
         self._leaving: Leaving | None = None
         self._wake: Wake | None = None
+        self._exits: Exits | None = None
+        self._ended: set[int] = set()  # ranks whose end the driver knows
         self._timer: Any = None
         self._setup = b""  # of shell 0, until the others have it
         self._credential = ""
@@ -142,7 +145,8 @@ class Plugin:
         found = library.load(options.libpmix or api.getenv(library.ENVIRONMENT_VARIABLE))
         brokers = tuple(host.broker for host in hosts)
         _, _, service = str(info["service"]).rpartition("/")
-        self._wake = Wake(api)
+        self._exits = Exits(api, self._task_gone)
+        self._wake = Wake(api, self._exits.look)
         self._peers = Peers(api, self.rank, brokers, service, self._receive)
         self._leaving = Leaving(api, self._peers, self.rank, brokers, self._shell_lost)
         topology = api.topology()
@@ -181,6 +185,8 @@ class Plugin:
         task = self._api.current_task()
         if task.pid is not None:
             self._live().task_started(task.rank, task.pid)
+            if self._exits is not None:
+                self._exits.watch(task.rank, task.pid)
             if self._tracing:
                 self.log(Level.TRACE, f"task {task.rank} is process {task.pid}")
 
@@ -189,8 +195,8 @@ class Plugin:
 
     def _task_exit(self, _arguments: Any) -> None:
         task = self._api.current_task()
-        if task.wait_status is not None and self._driver is not None:
-            self._driver.task_exited(task.rank, task.wait_status)
+        if task.wait_status is not None:
+            self._task_gone(task.rank, task.wait_status)
 
     def _finish(self, _arguments: Any) -> None:
         if self._leaving is not None:
@@ -209,11 +215,18 @@ class Plugin:
             if self._tracing:
                 self.log(Level.TRACE, f"done: {driver.host.counters}")
             driver.close()
+        if self._exits is not None:
+            self._exits.close()
         if self._wake is not None:
             self._wake.close()
         if self._timer is not None:
             self._api.stop_watching(self._timer)
             self._timer = None
+
+    def _task_gone(self, rank: int, wait_status: int) -> None:
+        if rank not in self._ended and self._driver is not None:
+            self._ended.add(rank)
+            self._driver.task_exited(rank, wait_status)
 
     # -- messages ----------------------------------------------------------------------------------
 
