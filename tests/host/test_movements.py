@@ -157,9 +157,9 @@ def test_an_unknown_exchange_is_named() -> None:
         Host(network.job, 0, exchange="ring")
 
 
-def test_auto_is_the_tree_for_two_shells_and_the_exchange_for_more() -> None:
-    for shells, tag in ((2, Tag.UP), (3, Tag.STEP)):
-        network = Network([1] * shells, exchange="auto")
-        network.fence(shells - 1, procs(), b"x")
-        ((_, queue),) = list(network.queues.items())[:1]
-        assert frames.decode(queue[0], shells).tag is tag
+@pytest.mark.parametrize("shells", [2, 3, 9])
+def test_auto_is_the_exchange_among_peers(shells: int) -> None:
+    network = Network([1] * shells, exchange="auto")
+    network.fence(shells - 1, procs(), b"x")
+    ((_, queue),) = list(network.queues.items())[:1]
+    assert frames.decode(queue[0], shells).tag is Tag.STEP

@@ -36,7 +36,7 @@ OPTIONS = (
     Option(("--movement",), "NAMES", "tree, bruck, dmodex, barrier (default tree,bruck,dmodex)", _WHAT),
     Option(("--fanout",), "K", "of the shells' tree (default 16, in flux the brokers')", _WHAT, sim_values.fanout),
     Option(("--peers",), "K", "dmodex: peers that each gets the blob of (default 6)", _WHAT, count),
-    Option(("--fences",), "K", "fences in a row; times are a fence's (default 1)", _WHAT, count),
+    Option(("--fences",), "K", "fences in a row; the time is one's, bytes are all's (default 1)", _WHAT, count),
     Option(("--skew",), "TIME", "enter at random within this time, e.g. 2ms (default 0)", _WHAT, sim_values.seconds),
     Option(("--seed",), "S", "of what is random (default 0)", _WHAT, sim_values.seed),
     Option(("--real",), None, "move real bytes, not stand-ins that count as them", _WHAT),
@@ -167,7 +167,9 @@ def _simulate(setups: Sequence[Setup]) -> list[Result]:
         sys.stdout.flush()
         results.append(result)
         _collect()
-    print(f"checked: {_handed_out(results)} results, all right")
+    handed_out = sum(result.results for result in results)
+    memory = sim_values.amount(sim_values.most_memory())
+    print(f"checked: {handed_out} results, all right (with {memory} of memory at most)")
     return results
 
 
@@ -181,17 +183,13 @@ def _cells(result: Result, took: float) -> tuple[str, ...]:
         setup.network.name,
         setup.movement,
         str(setup.shells),
-        sim_values.amount(setup.size),
+        "-" if setup.movement == "barrier" else sim_values.amount(setup.size),
         sim_values.duration(result.time),
         sim_values.amount(result.busiest_shell),
         "-" if result.busiest_broker is None else sim_values.amount(result.busiest_broker),
         str(result.messages),
         sim_values.duration(took),
     )
-
-
-def _handed_out(results: Sequence[Result]) -> int:
-    return sum(result.results for result in results)
 
 
 def _collect() -> None:

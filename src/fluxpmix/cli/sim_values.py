@@ -138,6 +138,13 @@ def available_memory() -> int:
     return max(0, min(found))
 
 
+def most_memory() -> int:
+    """Return the most bytes that this process has been resident with."""
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
 def _field(path: str, name: str) -> int:
     """Return a number in a file of the kernel's, on the line that starts with `name`; 0 where there is none."""
     try:

@@ -36,9 +36,9 @@ Done: TypeAlias = Callable[[int, Sequence[Buffer]], Effect]
 SUCCESS = int(Status.SUCCESS)
 # How long a shell is waited for before it is asked whether it will ever contribute (seconds).
 PATIENCE = 1.0
-# How collectives with data move. "auto" is Bruck's exchange from this many shells on, the tree below.
+# How collectives with data move. "auto" is for shells that reach each other directly: Bruck's exchange wins there
+# from two shells on, in simulation (docs/scale.md). Where brokers or few processors are shared, the tree does.
 EXCHANGES = ("auto", "tree", "bruck")
-FEW = 3
 
 
 class Collective:
@@ -252,9 +252,8 @@ class Collectives:
     def _movement(
         self, key: Key, generation: int, members: Sequence[int], blob: Buffer | None, status: int
     ) -> Movement:
-        """Choose how to move: by what every participant knows alike."""
-        many = len(members) >= FEW if self._exchange == "auto" else self._exchange == "bruck"
-        if many and blob is not None:
+        """Choose how to move: by what every participant knows alike, so by nothing of this shell's own."""
+        if blob is not None and self._exchange != "tree":
             return Bruck(key, generation, members, self._me, blob, status)
         return Tree(key, generation, members, self._me, blob, status, self._fanout)
 

@@ -142,11 +142,11 @@ def _panel(
         y = up.at(10.0**power)
         parts.append(f'<path class="grid" d="M{left:.1f} {y:.1f}h{_WIDTH}"/>')
         parts.append(f'<text x="{left - 8:.0f}" y="{y + 4:.1f}" text-anchor="end">{written(10.0**power)}</text>')
-    last = -100.0
-    for place in places:
+    last = left + 2 * _WIDTH
+    for place in reversed(places):
         x = across.at(place)
         parts.append(f'<path class="axis" d="M{x:.1f} {bottom:.1f}v5"/>')
-        if x - last >= 48:
+        if last - x >= 48:
             parts.append(f'<text x="{x:.1f}" y="{bottom + 19:.1f}" text-anchor="middle">{_short(place, what)}</text>')
             last = x
     parts.append(f'<path class="axis" d="M{left:.1f} {bottom:.1f}h{_WIDTH}"/>')
