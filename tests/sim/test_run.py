@@ -76,7 +76,7 @@ def test_a_barrier_carries_no_blob() -> None:
     assert simulate(Setup(64, 1 << 20, "barrier", WIRE)).total_bytes < 126 * HEAD
 
 
-@given(shells=st.integers(2, 500), wanted=st.integers(1, 30))
+@given(shells=st.integers(2, 500), wanted=st.integers(1, 600))
 def test_direct_modex_asks_as_many_different_peers_as_there_are(shells: int, wanted: int) -> None:
     found = peers(shells, wanted)
     assert len(set(found)) == len(found) == min(wanted, shells - 1)

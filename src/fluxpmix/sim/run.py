@@ -34,7 +34,7 @@ NSPACE = "sim"
 Tell = Callable[[int, int], None]
 _TELL_EVERY = 4096  # events
 # Measured at 65,536 shells: resident bytes of a shell, and of each message that it keeps until the end.
-_SHELL_BYTES, _MESSAGE_BYTES = 10_000, 450
+_SHELL_BYTES, _MESSAGE_BYTES = 10_000, 500
 
 
 class WrongResult(Exception):
@@ -102,7 +102,7 @@ def peers(shells: int, wanted: int) -> tuple[int, ...]:
     dimensions = (wanted + 1) // 2
     side = max(2, round(shells ** (1 / max(1, dimensions))))
     near = [sign * side**dimension % shells for dimension in range(dimensions) for sign in (1, -1)]
-    offsets = dict.fromkeys([offset for offset in near if offset] + list(range(1, shells if shells < 64 else 64)))
+    offsets = dict.fromkeys([*(offset for offset in near if offset), *range(1, min(shells, 2 * wanted + 2))])
     return tuple(offsets)[:wanted]
 
 
