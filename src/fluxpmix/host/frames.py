@@ -45,6 +45,7 @@ class Tag(IntEnum):
     PURGE = 14  # a process or application has ended: drop what it published for its life
     TABLE = 15  # query: what do you know of your processes?
     ROWS = 16  # this
+    EVENT = 30  # an event for processes of many shells
 
 
 class FrameError(ValueError):

@@ -16,6 +16,7 @@ from fluxpmix.host.datastore import Datastore
 from fluxpmix.host.directory import Directory
 from fluxpmix.host.dmodex import DirectModexes
 from fluxpmix.host.effects import Buffer, Effect, Level, Log, Reply, Send
+from fluxpmix.host.event import Events
 from fluxpmix.host.fence import Fences
 from fluxpmix.host.frames import FrameError, Message, Tag
 from fluxpmix.host.log import Logs
@@ -59,7 +60,13 @@ class Host:
         self._dmodex = DirectModexes(self._directory, job.nspace, shell_rank, default_timeout)
         # Those that reach over shells by themselves, and not by a collective.
         self._datastore = Datastore(self._directory, job, shell_rank, default_timeout)
-        self._reaching: tuple[Capability, ...] = (self._dmodex, self._datastore, Queries(job, shell_rank, ends_at))
+        self._events = Events(self._directory, shell_rank, self._size, fanout)
+        self._reaching: tuple[Capability, ...] = (
+            self._dmodex,
+            self._datastore,
+            Queries(job, shell_rank, ends_at),
+            self._events,
+        )
         self._capabilities: dict[type[Upcall], Any] = {
             upcall: capability
             for capability in (
@@ -110,6 +117,7 @@ class Host:
             **self._collectives.counters,
             **self._dmodex.counters,
             **self._datastore.counters,
+            **self._events.counters,
             "malformed": self._bad_frames,
         }
 

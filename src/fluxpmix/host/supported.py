@@ -21,6 +21,10 @@ _LOG = (
     *(a.LOG_STDOUT, a.LOG_STDERR, a.LOG_SYSLOG, a.LOG_LOCAL_SYSLOG, a.LOG_JOB_RECORD, a.LOG_MSG, a.LOG_ONCE),
     *(a.LOG_SOURCE, a.LOG_TIMESTAMP, a.LOG_TIMESTAMP_OUTPUT, a.LOG_TAG_OUTPUT, a.LOG_XML_OUTPUT),
 )
+_NOTIFY = (
+    *(a.EVENT_CUSTOM_RANGE, a.EVENT_AFFECTED_PROC, a.EVENT_AFFECTED_PROCS, a.EVENT_NON_DEFAULT),
+    *(a.EVENT_DO_NOT_CACHE, a.EVENT_STAYS_LOCAL, a.EVENT_TEXT_MESSAGE, a.EVENT_TIMESTAMP),
+)
 _QUERY = (*KEYS, *(key for key in _QUALIFIERS if key not in KEYS))
 
 SUPPORTED: dict[str, tuple[Attribute, ...]] = {
@@ -35,6 +39,7 @@ SUPPORTED: dict[str, tuple[Attribute, ...]] = {
     "PMIx_Lookup_nb": _LOOKUP,
     "PMIx_Unpublish": _UNPUBLISH,
     "PMIx_Unpublish_nb": _UNPUBLISH,
+    "PMIx_Notify_event": _NOTIFY,
     "PMIx_Query_info": _QUERY,
     "PMIx_Query_info_nb": _QUERY,
     "PMIx_Log": _LOG,

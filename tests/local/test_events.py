@@ -1,0 +1,40 @@
+"""Events between real processes on two nodes, with both libraries."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from launching import CLIENTS, Launch, libpmix
+
+CLIENT = CLIENTS / "event.py"
+
+pytestmark = [pytest.mark.pmix, pytest.mark.parametrize("version", ["5.0", "4.2"])]
+
+
+def library(version: str) -> list[str]:
+    path = libpmix(version)
+    return ["-o", f"libpmix={path}", f"--env=FLUXPMIX_LIBPMIX={path}"]
+
+
+def test_an_event_reaches_whom_its_range_names_once(job: Launch, version: str) -> None:
+    result = job.run("-N2", "-n4", *library(version), sys.executable, CLIENT, "ranges")
+    everywhere = "0:0:v0 1:0:v1"
+    assert result.lines == [
+        f"0 {everywhere} 2:0:v2 4:0:v4",
+        f"1 {everywhere} 2:0:v2 3:0:v3",
+        f"2 {everywhere}",
+        f"3 {everywhere} 3:0:v3",
+    ]
+
+
+def test_those_who_register_late_hear_of_what_was_before(job: Launch, version: str) -> None:
+    result = job.run("-N2", "-n4", *library(version), sys.executable, CLIENT, "late")
+    for line in result.lines[2:]:  # the other node's
+        # A client's libpmix may show what it kept itself once more, as its own.
+        assert line.split()[1:].count("0:0:early") == 1
+
+
+def test_many_events_at_once_come_once_and_in_order(job: Launch, version: str) -> None:
+    result = job.run("-N2", "-n4", *library(version), sys.executable, CLIENT, "many")
+    assert result.lines == [f"{rank} all in order" for rank in range(4)]
