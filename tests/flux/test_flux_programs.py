@@ -1,0 +1,161 @@
+"""Real programs in a real Flux: both Open MPIs, Flux itself to any depth, and jobs by the hundred."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from instance import CLIENTS, Instance, libpmix
+
+pytestmark = pytest.mark.flux
+EXAMPLES = Path(__file__).resolve().parent.parent.parent / "examples"
+ATTRIBUTES = ("instance-level", "jobid-path", "parent-uri", "broker.mapping", "size")
+
+
+def compiled(mpicc: str | None, version: str, directory: Path) -> Path:
+    """Build the example with a compiler wrapper of Open MPI `version`, or skip."""
+    if mpicc is None:
+        pytest.skip(f"no compiler wrapper of Open MPI {version}: no mpicc")
+    told = subprocess.run([mpicc, "--showme:version"], capture_output=True, text=True, check=False)
+    if f"Open MPI {version}" not in told.stdout + told.stderr:
+        pytest.skip(f"{mpicc} is not of Open MPI {version}: {told.stdout}{told.stderr}")
+    program = directory / "allreduce"
+    subprocess.run([mpicc, "-o", program, EXAMPLES / "allreduce.c"], check=True, capture_output=True)
+    return program
+
+
+@pytest.mark.mpi5
+@pytest.mark.parametrize(("nodes", "tasks"), [(1, 2), (2, 4), (4, 8)])
+def test_an_allreduce_of_open_mpi_5_is_right(
+    instance: Callable[[int], Instance], tmp_path: Path, nodes: int, tasks: int
+) -> None:
+    wheel = os.path.join(os.path.dirname(sys.executable), "mpicc")
+    program = compiled(wheel if os.path.exists(wheel) else None, "5", tmp_path)
+    result = instance(4).run(f"-N{nodes}", f"-n{tasks}", program)
+    assert result.out == f"rank 0 of {tasks}: sum of ranks is {tasks * (tasks - 1) // 2}\n"
+
+
+@pytest.mark.mpi4
+@pytest.mark.parametrize(("nodes", "tasks"), [(1, 2), (2, 4)])
+def test_an_allreduce_of_open_mpi_4_1_is_right(
+    instance: Callable[[int], Instance], tmp_path: Path, nodes: int, tasks: int
+) -> None:
+    path = libpmix("4.2")
+    program = compiled(shutil.which("mpicc", path="/usr/bin"), "4.1", tmp_path)
+    result = instance(4).run(f"-N{nodes}", f"-n{tasks}", "-o", f"pmix.libpmix={path}", program)
+    assert result.out == f"rank 0 of {tasks}: sum of ranks is {tasks * (tasks - 1) // 2}\n"
+
+
+@pytest.mark.mpi5
+def test_an_mpi4py_program_says_hello(two: Instance) -> None:
+    pytest.importorskip("mpi4py")
+    result = two.run("-N2", "-n4", sys.executable, EXAMPLES / "hello.py")
+    assert [line.split(" on ")[0] for line in result.lines] == [f"hello from rank {rank} of 4" for rank in range(4)]
+    assert all(line.endswith("sum of ranks is 6") for line in result.lines)
+
+
+def test_a_task_finds_what_flux_looks_for_and_nothing_of_ours(two: Instance) -> None:
+    with_pmix = two.run("-n1", "env").out
+    without = two.run("-n1", "env", pmix=False).out
+
+    def names(text: str) -> set[str]:
+        return {line.partition("=")[0] for line in text.splitlines()}
+
+    added = {name for name in names(with_pmix) - names(without) if not name.startswith("PMIX_")}
+    assert not added, "only libpmix's own variables"
+    script = (
+        "from fluxpmix import Client; from fluxpmix.pmix.types import RANK_WILDCARD, Proc\n"
+        "with Client() as client:\n"
+        "    for key in ('flux.instance-level', 'flux.taskmap', 'PMI_process_mapping', 'flux.tbon-interface-hint'):\n"
+        "        print(client.get(key, Proc(client.proc.nspace, RANK_WILDCARD)))\n"
+    )
+    found = two.run("-N2", "-n4", "--label-io", sys.executable, "-c", script).lines
+    assert [line for line in found if line.startswith("3: ")] == [
+        "3: (vector,(0,2,2))",
+        "3: 1",
+        f"3: {two.flux('getattr', 'tbon.interface-hint')}",
+        '3: {"version":1,"map":[[0,2,2,1]]}',
+    ]
+
+
+@pytest.fixture(scope="session")
+def upmi() -> str:
+    """The search path of a PMI client plugin for brokers, named by the environment for these tests."""
+    path = os.environ.get("FLUXPMIX_TEST_UPMI", "")
+    if not path:
+        pytest.skip("no PMI client plugin for PMIx: name its directory in $FLUXPMIX_TEST_UPMI")
+    return path
+
+
+def test_flux_starts_flux_to_any_depth(two: Instance, upmi: str) -> None:
+    """The same attributes as by Flux's own PMI: level, path, parent, mapping."""
+    show = "; ".join(f"flux getattr {name}" for name in ATTRIBUTES)
+    env = {"FLUX_PMI_CLIENT_METHODS": "pmix", "FLUX_PMI_CLIENT_SEARCHPATH": upmi}
+    one, again = ["flux", "start"], ["flux", "run", "-o", "pmi=pmix", "-N2", "-n2"]
+    options = ["-o", f"pmix.libpmix={libpmix('4.2')}"]
+    for depth in (1, 2, 3):
+        command = ["-N2", "-n2", *options, *one]
+        for _ in range(depth - 1):
+            command += [*again, *options, *one]
+        level, path, parent, mapping, size = two.run(*command, "sh", "-c", show, env=env).out.splitlines()
+        assert (level, path.count("/"), mapping, size) == (str(depth), depth, "[[0,2,1,1]]", "2")
+        assert parent.startswith("local:///")
+
+
+def test_a_batch_job_runs_pmix_jobs(two: Instance, tmp_path: Path) -> None:
+    script = tmp_path / "batch.sh"
+    out = tmp_path / "out"
+    script.write_text(
+        f"#!/bin/sh\nflux run -N2 -n4 -o pmi=pmix {sys.executable} {CLIENTS / 'fence.py'} && echo good && exit 7\n"
+    )
+    two.flux("batch", "-N2", "-n4", f"--output={out}", script)
+    job = two.flux("job", "last")
+    two.until(lambda: "clean" in two.flux("job", "eventlog", job), "the batch job does not end")
+    assert "good" in out.read_text().splitlines(), "beside the broker's word on how its script ended"
+
+
+def memory(pids: list[int]) -> int:
+    """The resident memory of processes, in KiB."""
+    lines = [line for pid in pids for line in Path(f"/proc/{pid}/status").read_text().splitlines()]
+    return sum(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+
+
+def descriptors(pids: list[int]) -> int:
+    return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in pids)
+
+
+def test_many_jobs_in_a_row_leave_nothing_in_the_brokers(two: Instance) -> None:
+    brokers = two.processes("flux-broker-0") + two.processes("flux-broker-1")
+    assert len(brokers) == 2
+
+    def run(jobs: int, options: str) -> None:
+        script = f"for i in $(seq {jobs}); do flux submit --quiet -N2 -n2 {options} printenv FLUX_TASK_RANK; done"
+        two.flux("run", "-n1", "sh", "-c", script)
+        two.flux("queue", "drain")
+
+    run(20, "-o pmi=pmix")  # what brokers keep in caches is there by then
+    start = memory(brokers)
+    run(90, "-o pmi=simple")
+    plain = memory(brokers) - start
+    files = descriptors(brokers)
+    run(90, "-o pmi=pmix")
+    ours = memory(brokers) - start - plain
+    assert descriptors(brokers) <= files + 4
+    assert ours < 1.5 * plain + 8192, "KiB: brokers keep each job's events and output, ours are not more"
+    failed = [
+        line
+        for line in two.flux("jobs", "-a", "-n", "--format={result} {name}").splitlines()
+        if "FAILED printenv" in line
+    ]
+    assert not failed
+
+
+def test_twenty_jobs_at_once(two: Instance) -> None:
+    children = [two.start("-N2", "-n2", sys.executable, CLIENTS / "fence.py") for _ in range(20)]
+    for child in children:
+        two.finish(child)
