@@ -13,6 +13,7 @@ from fluxpmix.cli.errors import CommandError, UsageError, nearest
 
 COMMANDS = {
     "run": ("fluxpmix.cli.run", "run a parallel job on this machine"),
+    "pmi": ("fluxpmix.cli.pmi", "do one PMIx operation in a job: barrier, exchange, get, info"),
     "check": ("fluxpmix.cli.check", "say how complete the PMIx of a launcher is"),
     "env": ("fluxpmix.cli.env", 'print what makes Flux find the plugin: eval "$(flux-pmix env)"'),
     "install": ("fluxpmix.cli.install", "link the plugin into a Flux installation"),

@@ -62,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
         seconds = duration.seconds(options.get("timeout", "10s"))
     except ValueError as error:
         raise UsageError(f"--timeout {options['timeout']!r}: {error}") from None
-    client = _connect()
+    client = connect()
     report, size = _look(client, seconds, operations="no-operations" not in options)
     reports, complaints = _collect(client, report, size, seconds)
     code = 0
@@ -73,7 +73,8 @@ def main(arguments: Sequence[str]) -> int:
     os._exit(code)  # a thread may hang in libpmix
 
 
-def _connect() -> Client:
+def connect() -> Client:
+    """Connect to the server of the job that this process is part of. Raises CommandError."""
     from fluxpmix.pmix.client import Client
     from fluxpmix.pmix.status import PmixError
 
@@ -113,6 +114,8 @@ def _facts() -> dict[str, object]:
 
 def _collect(client: Client, own: Report, size: int, seconds: float) -> tuple[list[Report], list[str]]:
     """Bring all reports to rank 0: by a collecting fence, or what can be had without one."""
+    import threading
+
     from fluxpmix.pmix import attributes as a
     from fluxpmix.pmix.status import PmixError
     from fluxpmix.pmix.types import Proc, Scope
@@ -127,6 +130,8 @@ def _collect(client: Client, own: Report, size: int, seconds: float) -> tuple[li
     if error:
         complaints.append(f"rank {own.rank}: the ranks' reports could not be exchanged: {error}")
     if own.rank:
+        if error:
+            threading.Event().wait(seconds)  # rank 0 comes for this report by itself: be there
         return [own], complaints
     reports = [own]
     missing = []

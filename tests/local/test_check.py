@@ -1,0 +1,189 @@
+"""`flux-pmix check` and `flux-pmix pmi` as programs of real jobs, and the judgement on answers that are wrong."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree
+from pathlib import Path
+
+import pytest
+from launching import Launch, libpmix
+
+from fluxpmix.cli.check import page, report
+from fluxpmix.cli.check.judging import judge
+from fluxpmix.cli.check.records import Answer, Report, Row, Summary, Tried, Verdict, decode, encode
+from fluxpmix.pmix.record import replace
+
+COMMAND = [sys.executable, "-m", "fluxpmix.cli.main"]
+
+
+def summary_of(job: Launch, *words: str, code: int = 0, options: tuple[str, ...] = ("-N2", "-n4")) -> Summary:
+    """Run the check in a job and return its report."""
+    job.run(*options, *COMMAND, "check", "--json", job.directory / "report.json", *words, code=code)
+    return report.from_json((job.directory / "report.json").read_text())
+
+
+@pytest.mark.pmix
+@pytest.mark.parametrize("version", ["4.2", "5.0"])
+def test_our_own_launcher_gives_every_required_attribute(job: Launch, version: str) -> None:
+    path = libpmix(version)
+    options = ("-N2", "-n4", "-o", f"libpmix={path}", f"--env=FLUXPMIX_LIBPMIX={path}")
+    summary = summary_of(job, "--no-operations", options=options)
+    wrong = [row for row in summary.rows if row.verdict is Verdict.WRONG and row.need == "required"]
+    assert summary.passed and not wrong, [*map(report.explanation, wrong)]
+
+
+@pytest.mark.pmix
+def test_every_required_operation_is_right(job: Launch) -> None:
+    summary = summary_of(job)
+    tried = {row.name: row for row in summary.rows if row.section == "operations"}
+    assert not [row for row in tried.values() if row.need == "required" and row.verdict is not Verdict.RIGHT]
+    assert tried["fence with a time limit"].verdict is Verdict.RIGHT
+
+
+@pytest.mark.pmix
+def test_one_report_is_printed_for_the_whole_job(job: Launch) -> None:
+    out = job.run("-n3", *COMMAND, "check", "--no-operations", "--title", "ours").out
+    assert out.count("ours") == 1 and out.splitlines()[-1].startswith("compliant: required ")
+
+
+@pytest.mark.pmix
+def test_all_forms_say_the_same(job: Launch) -> None:
+    words = ["--junit", job.directory / "r.xml", "--html", job.directory / "r.html", "--no-operations"]
+    summary = summary_of(job, *map(str, words))
+    suite = xml.etree.ElementTree.parse(job.directory / "r.xml").getroot()
+    assert int(suite.attrib["tests"]) == len(summary.rows) == len(suite.findall("testcase"))
+    html = (job.directory / "r.html").read_text()
+    assert html == page.html(summary) and "http" not in html and html.count("<tr>") == len(summary.rows)
+
+
+def test_outside_a_job_it_says_how_to_run_it() -> None:
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PMIX_")}
+    done = subprocess.run([*COMMAND, "check"], env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2 and "prterun -n 4 flux-pmix check" in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.pmix
+def test_a_rank_that_dies_is_reported_by_the_others(job: Launch) -> None:
+    script = f"test $FLUX_TASK_RANK = 2 && kill -9 $$; exec {' '.join(COMMAND)} check --no-operations --timeout 2s"
+    result = job.run("-N3", "-n3", "-o", "exit-timeout=none", "sh", "-c", script, code=137)
+    assert "no report came from rank(s) 2" in result.out and "NOT compliant" in result.out, result
+
+
+def good_reports() -> list[Report]:
+    """What two ranks of one node would say of a few attributes."""
+    answers = [
+        Answer("job", "f1", "PMIX_JOB_SIZE", "uint32", 2),
+        Answer("node", "host", "PMIX_LOCAL_PEERS", "string", "0,1"),
+        Answer("node", "host", "PMIX_LOCALLDR", "proc_rank", 0),
+    ]
+    return [
+        Report(
+            rank,
+            {"host": "host", "cpus": "0-1", "bound": False},
+            (
+                *answers,
+                Answer("process", str(rank), "PMIX_NODEID", "uint32", 0),
+                Answer("process", str(rank), "PMIX_APPNUM", "uint32", 0),
+                Answer("process", str(rank), "PMIX_HOSTNAME", "string", "host"),
+                Answer("process", str(rank), "PMIX_LOCAL_RANK", "uint16", rank),
+                Answer("local process", str(rank), "PMIX_CPUSET", "string", "hwloc:0-1"),
+            ),
+            (),
+        )
+        for rank in range(2)
+    ]
+
+
+def judged(reports: list[Report]) -> dict[str, Row]:
+    return {row.name: row for row in judge(reports)}
+
+
+def test_right_answers_are_right() -> None:
+    rows = judged(good_reports())
+    names = ("PMIX_JOB_SIZE", "PMIX_LOCAL_PEERS", "PMIX_LOCALLDR", "PMIX_LOCAL_RANK", "PMIX_CPUSET")
+    assert {rows[name].verdict for name in names} == {Verdict.RIGHT}
+
+
+@pytest.mark.parametrize(
+    ("name", "type_", "value", "says"),
+    [
+        ("PMIX_JOB_SIZE", "uint32", 3, "told different things"),
+        ("PMIX_JOB_SIZE", "int", 2, "uint32"),
+        ("PMIX_LOCAL_PEERS", "string", "0,1,2", "told different things"),
+        ("PMIX_LOCALLDR", "proc_rank", 1, "told different things"),
+        ("PMIX_LOCAL_RANK", "uint16", 0, "no other rank"),
+        ("PMIX_LOCAL_RANK", "uint16", 9, "at most 1"),
+        ("PMIX_CPUSET", "string", "hwloc:5", "as the kernel says"),
+        ("PMIX_CPUSET", "string", "nonsense", "a list of CPUs"),
+    ],
+)
+def test_a_wrong_answer_is_a_row_with_what_was_expected(name: str, type_: str, value: object, says: str) -> None:
+    first, second = good_reports()
+    answers = [replace(each, type=type_, value=value) if each.name == name else each for each in second.answers]
+    row = judged([first, replace(second, answers=tuple(answers))])[name]
+    assert row.verdict is Verdict.WRONG and says in report.explanation(row)
+
+
+def test_a_report_survives_its_travel() -> None:
+    sent = replace(good_reports()[1], tried=(Tried("fence", Verdict.UNANSWERED, "no answer in 1 s", 1.0),))
+    assert decode(encode(sent)) == sent
+    with pytest.raises(ValueError, match="not a report"):
+        decode(b"nonsense")
+
+
+def test_two_reports_stand_side_by_side(tmp_path: Path) -> None:
+    rows = tuple(judge(good_reports()))
+    one, other = (
+        Summary("one", {}, rows),
+        Summary("other", {}, tuple(replace(row, verdict=Verdict.RIGHT) for row in rows)),
+    )
+    for summary in (one, other):
+        (tmp_path / f"{summary.title}.json").write_text(report.to_json(summary))
+    words = [*COMMAND, "check", "--compare", str(tmp_path / "one.json"), str(tmp_path / "other.json")]
+    out = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout
+    lines = [line for line in out.splitlines() if "PMIX_LOCAL_SIZE" in line]
+    assert lines and lines[0].startswith("*") and lines[0].split()[-2:] == ["missing", "right"]
+    bad = subprocess.run([*words[:-1], "/nosuch"], capture_output=True, text=True, timeout=60, check=False)
+    assert bad.returncode == 1 and "--json FILE makes one" in bad.stderr
+
+
+@pytest.mark.mpi5
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+def test_the_page_is_readable_in_a_real_browser_as_wide_as_a_phone(tmp_path: Path) -> None:
+    path, picture = tmp_path / "r.html", tmp_path / "r.png"
+    path.write_text(page.html(Summary("a launcher", {"ranks": 2}, tuple(judge(good_reports())))))
+    words = [
+        "chromium",
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--window-size=390,800",
+        f"--screenshot={picture}",
+    ]
+    subprocess.run([*words, path.as_uri()], check=True, capture_output=True, timeout=100)
+    assert picture.stat().st_size > 10_000
+
+
+@pytest.mark.pmix
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["barrier", "--count", "5"], "barrier of 4 ranks: "),
+        (["exchange", "--bytes", "64K", "--count", "2"], "exchange of 65536 bytes from each of 4 ranks, 4 gets"),
+        (["exchange", "--sparse"], "by direct modex"),
+        (["info"], "size       4"),
+    ],
+)
+def test_one_operation_and_its_time(job: Launch, words: list[str], says: str) -> None:
+    assert says in job.run("-N2", "-n4", *COMMAND, "pmi", *words).out
+
+
+@pytest.mark.pmix
+def test_a_key_that_nobody_knows_is_an_error(job: Launch) -> None:
+    assert job.run("-n2", *COMMAND, "pmi", "get", "pmix.job.size").lines == ["2", "2"]
+    result = job.run("-n1", *COMMAND, "pmi", "get", "no.such.key", "--timeout", "1s", code=1)
+    assert "pmi get: PMIx_Get: PMIX_ERR_NOT_FOUND" in result.err
