@@ -11,7 +11,7 @@ import os
 from collections import deque
 from collections.abc import Callable
 
-from fluxpmix.host.effects import Level
+from fluxpmix.host.effects import Buffer, Level
 from fluxpmix.pmix.record import Record
 from fluxpmix.shell.flux.jsontext import loads
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _INPUT, _NO_RESPONSE = 1, 1  # FLUX_POLLIN, FLUX_RPC_NORESPONSE
 _ARGUMENTS_IN = 0  # FLUX_PLUGIN_ARG_IN
 _WRAPPED = 1  # TASKMAP_ENCODE_WRAPPED
+_SMALL = 1 << 14  # bytes; a larger payload is not copied
 _LONGEST_LINE = 4000  # bytes that flux-shell passes on
 
 
@@ -43,7 +44,7 @@ class Request:
 
     __slots__ = ("_api", "_message", "payload")
 
-    def __init__(self, api: Shell, message: Any, payload: bytes) -> None:
+    def __init__(self, api: Shell, message: Any, payload: Buffer) -> None:
         self._api = api
         self._message = message
         self.payload = payload
@@ -198,7 +199,7 @@ class Shell:
             raise ShellError(f"cannot call broker {broker}: {os.strerror(ffi.errno)}")
         self._answers[int(ffi.cast("uintptr_t", future))] = (future, done)
 
-    def wait_for_request(self, topic: bytes, timeout: float) -> bytes:
+    def wait_for_request(self, topic: bytes, timeout: float) -> Buffer:
         """Wait for one request of the job's owner, before there is a reactor. Raises `ShellError`."""
         lib, ffi = self.lib, self.ffi
         message = lib.wait_for_request(self.handle, topic, timeout)
@@ -299,12 +300,17 @@ class Shell:
         self._kept.append(handle)
         return handle
 
-    def _payload(self, message: Any) -> bytes:
-        ffi = self.ffi
+    def _payload(self, message: Any) -> Buffer:
+        """Return a request's payload: small ones copied, large ones as they lie, with the message kept for them."""
+        ffi, lib = self.ffi, self.lib
         data, size = ffi.new("const void **"), ffi.new("size_t *")
         if self.lib.flux_request_decode_raw(message, ffi.NULL, data, size) < 0:
             raise ShellError(f"a request that cannot be decoded: {os.strerror(ffi.errno)}")
-        return bytes(ffi.buffer(data[0], size[0])) if size[0] else b""
+        if size[0] <= _SMALL:
+            return bytes(ffi.buffer(data[0], size[0])) if size[0] else b""
+        kept = lib.flux_msg_incref(message)
+        place = ffi.gc(ffi.cast("char *", data[0]), lambda _: lib.flux_msg_decref(kept))
+        return memoryview(ffi.buffer(place, size[0]))
 
     def _task(self, token: Any) -> Task:
         found = self._object("flux_shell_task_get_info", token)

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from functools import partial
 from time import monotonic
 
-from fluxpmix.host.effects import Frame, Level
+from fluxpmix.host.effects import Buffer, Frame, Level
 from fluxpmix.job import idset
 from fluxpmix.job.model import new_credential
 from fluxpmix.pmix import library
@@ -171,8 +171,8 @@ class Plugin:
                 peers.send(shell, SETUP, (self._credential.encode(), self._setup))
         else:
             word = peers.wait_for(SETUP, _PATIENCE)
-            driver.open_job(word[:_CREDENTIAL].decode())
-            self._setup = word[_CREDENTIAL:]
+            driver.open_job(bytes(word[:_CREDENTIAL]).decode())
+            self._setup = bytes(word[_CREDENTIAL:])
         driver.setup_local_support(self._setup)
         self._setup = b""
         gc.freeze()  # what there is stays: nobody need look through it
@@ -230,7 +230,7 @@ class Plugin:
 
     # -- messages ----------------------------------------------------------------------------------
 
-    def _receive(self, kind: int, shell: int, payload: bytes) -> None:
+    def _receive(self, kind: int, shell: int, payload: Buffer) -> None:
         driver = self._driver
         if driver is None:
             return
@@ -241,7 +241,7 @@ class Plugin:
         elif kind == LOST:
             lost = int.from_bytes(payload[:4], "big")
             if lost < self.size and lost != self.rank:
-                driver.shell_lost(lost, payload[4:].decode(errors="replace"))
+                driver.shell_lost(lost, bytes(payload[4:]).decode(errors="replace"))
 
     def _shell_lost(self, shell: int, reason: str) -> None:
         """Give up a peer; shell 0 tells the others, who are not told by Flux."""
