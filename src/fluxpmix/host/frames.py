@@ -46,6 +46,8 @@ class Tag(IntEnum):
     TABLE = 15  # query: what do you know of your processes?
     ROWS = 16  # this
     EVENT = 30  # an event for processes of many shells
+    ENDS = 31  # to the first shell: processes of mine have ended
+    ENDED = 32  # from it: processes have ended
 
 
 class FrameError(ValueError):

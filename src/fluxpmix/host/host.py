@@ -17,6 +17,7 @@ from fluxpmix.host.directory import Directory
 from fluxpmix.host.dmodex import DirectModexes
 from fluxpmix.host.effects import Buffer, Effect, Level, Log, Reply, Send
 from fluxpmix.host.event import Events
+from fluxpmix.host.failure import Failures
 from fluxpmix.host.fence import Fences
 from fluxpmix.host.frames import FrameError, Message, Tag
 from fluxpmix.host.log import Logs
@@ -66,6 +67,7 @@ class Host:
             self._datastore,
             Queries(job, shell_rank, ends_at),
             self._events,
+            Failures(self._events, job, shell_rank, fanout),
         )
         self._capabilities: dict[type[Upcall], Any] = {
             upcall: capability
