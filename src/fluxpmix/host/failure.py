@@ -72,10 +72,6 @@ class Failures(Capability):
         self._paused_until = float("-inf")
 
     @property
-    def idle(self) -> bool:
-        return self._flush_at is None
-
-    @property
     def deadline(self) -> float | None:
         return self._flush_at
 
