@@ -131,7 +131,8 @@ def _collect(client: Client, own: Report, size: int, seconds: float) -> tuple[li
         complaints.append(f"rank {own.rank}: the ranks' reports could not be exchanged: {error}")
     if own.rank:
         if error:
-            threading.Event().wait(seconds)  # rank 0 comes for this report by itself: be there
+            # Rank 0 comes for this report by itself: be there. Some launchers end the job with the first to leave.
+            threading.Event().wait(2 * seconds)
         return [own], complaints
     reports = [own]
     missing = []
@@ -237,10 +238,9 @@ def _compare(first: str, *others: str) -> int:
 
 
 def _say_goodbye(client: Client, *, stuck: bool) -> None:
-    """Finalize, unless a call still hangs in libpmix and would hold it up."""
+    """Finalize; where a call still hangs in libpmix, which may hold that up, not for long."""
     import sys
 
     sys.stdout.flush()
     sys.stderr.flush()
-    if not stuck:
-        _in_time(client.finalize, 10.0)
+    _in_time(client.finalize, 2.0 if stuck else 10.0)
