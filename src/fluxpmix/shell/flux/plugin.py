@@ -20,6 +20,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from math import inf
 from time import monotonic
 
 from fluxpmix.host.effects import Buffer, Frame, Level
@@ -70,6 +71,8 @@ class Plugin:
         self._exits: Exits | None = None
         self._ended: set[int] = set()  # ranks whose end the driver knows
         self._timer: Any = None
+        self._alarm = inf  # when it goes off
+        self._deadline: float | None = None  # when the driver wants to be woken
         self._setup = b""  # of shell 0, until the others have it
         self._credential = ""
         api.on_error = self._failed
@@ -109,9 +112,11 @@ class Plugin:
         return monotonic()
 
     def set_deadline(self, when: float | None) -> None:
-        """Wake the driver then."""
-        if self._timer is not None:
-            self._api.set_timer(self._timer, None if when is None else when - monotonic())
+        """Wake the driver then. The timer is only ever set earlier: fences would set it twice each."""
+        self._deadline = when
+        if when is not None and self._timer is not None and not self._alarm <= when:
+            self._alarm = when
+            self._api.set_timer(self._timer, when - monotonic())
 
     def raise_job(self, message: str, exit_code: int) -> None:
         """End the job with a job exception."""
@@ -152,7 +157,7 @@ class Plugin:
         topology = api.topology()
         site = self._site(job, hosts[self.rank], topology)
         driver = Driver(job, self, site, found, fanout=options.fanout, timeout=options.timeout)
-        self._timer = api.timer(driver.tick)
+        self._timer = api.timer(self._timer_ended)
         with _given_topology(site.tmpdir, topology):
             driver.open_server()
         self._driver = driver
@@ -253,6 +258,15 @@ class Plugin:
             for peer in range(1, self.size):
                 if peer != shell:
                     self._peers.send(peer, LOST, (shell.to_bytes(4, "big"), reason.encode()))
+
+    def _timer_ended(self) -> None:
+        self._alarm = inf
+        if self._deadline is None or self._driver is None:
+            return
+        if self._deadline <= monotonic():
+            self._driver.tick()
+        else:
+            self.set_deadline(self._deadline)
 
     # -- inside ------------------------------------------------------------------------------------
 
