@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from launching import Launch
+from launching import CLIENTS, Launch
 
 pytestmark = pytest.mark.pmix
 SAY_PID = 'echo $$ > "$SAID/tmp$FLUX_TASK_RANK"; mv "$SAID/tmp$FLUX_TASK_RANK" "$SAID/$FLUX_TASK_RANK";'
@@ -161,3 +161,15 @@ def test_what_a_task_leaves_running_is_killed(job: Launch) -> None:
 
 def test_a_hundred_tasks_run(job: Launch) -> None:
     assert len(job.run("-N4", "-n100", "sh", "-c", "echo $FLUX_TASK_RANK").lines) == 100
+
+
+@pytest.mark.parametrize("exchange", ["tree", "bruck", "auto"])
+def test_fences_bring_the_same_data_however_they_move(job: Launch, exchange: str) -> None:
+    words = ["-N5", "-n5", "-o", f"pmix.exchange={exchange}", "-o", "pmix.fanout=2"]
+    job.run(*words, "python", CLIENTS / "fence.py", 70_000)
+
+
+def test_an_operation_ends_at_the_jobs_default_limit(job: Launch) -> None:
+    script = "test $FLUX_TASK_RANK = 1 && exec sleep 60; exec python -m fluxpmix.cli.main pmi barrier"
+    result = job.run("-N2", "-n2", "-o", "pmix.timeout=300ms", "-o", "exit-timeout=0s", "sh", "-c", script, code=1)
+    assert "PMIX_ERR_TIMEOUT" in result.err and "waiting for shell 1 (ranks 1" in result.err

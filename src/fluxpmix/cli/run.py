@@ -125,6 +125,9 @@ def build(
         libpmix=settings.get("libpmix"),
         process_group=not settings.get("nosetpgrp", False),
         security=settings.get("security", "native"),
+        fanout=settings.get("pmix.fanout", 16),
+        exchange=settings.get("pmix.exchange", "tree"),
+        timeout=settings.get("pmix.timeout"),
     )
 
 

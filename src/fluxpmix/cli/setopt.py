@@ -76,6 +76,18 @@ def _security(value: Any) -> str:
     raise ValueError("native or munge is expected")
 
 
+def _fanout(value: Any) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and 2 <= value <= 65536:
+        return value
+    raise ValueError("a whole number from 2 to 65536 is expected")
+
+
+def _exchange(value: Any) -> str:
+    if value in ("auto", "tree", "bruck"):
+        return str(value)
+    raise ValueError("auto, tree or bruck is expected")
+
+
 class ShellOption(Record):
     """One option: its dotted name, how its value is checked, and a line of help."""
 
@@ -95,6 +107,9 @@ SHELL_OPTIONS = (
     ShellOption("output.mode", _output_mode, "truncate or append: how output files are opened"),
     ShellOption("oversubscribe", _switch, "on or off: whether tasks may share cores (default on)"),
     ShellOption("libpmix", _text, "PATH: the libpmix to use"),
+    ShellOption("pmix.exchange", _exchange, "tree, bruck or auto: how fences with data move (default tree)"),
+    ShellOption("pmix.fanout", _fanout, "N: children of a node of the tree over the shells (default 16)"),
+    ShellOption("pmix.timeout", _timeout, "FSD or none: limit of an operation that sets none (default none)"),
     ShellOption("security", _security, "native or munge: how clients prove who they are"),
 )
 _BY_NAME = {option.name: option for option in SHELL_OPTIONS}

@@ -91,13 +91,14 @@ class Driver:
         library: Library,
         *,
         fanout: int = 16,
+        exchange: str = "tree",
         timeout: float | None = None,
         ends_at: float | None = None,
         output: Callable[[int, int, bytes], None] | None = None,
     ) -> None:
         self._job = job
         self._carrier = carrier
-        self._host = Host(job, carrier.rank, fanout=fanout, default_timeout=timeout, ends_at=ends_at)
+        self._host = Host(job, carrier.rank, fanout=fanout, exchange=exchange, default_timeout=timeout, ends_at=ends_at)
         self._server = JobServer(job, site, library, self._from_library, self._host.serves, SUPPORTED)
         self._output = output
         self._deadline: float | None = None

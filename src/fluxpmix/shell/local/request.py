@@ -49,7 +49,9 @@ class Request(Record):
     cpu_affinity: str = "off"
     process_group: bool = True
     libpmix: str | None = None
-    fanout: int = 16
+    fanout: int = 16  # of the tree over the shells
+    exchange: str = "tree"  # or "bruck", or "auto": how the data of a fence move between the shells
+    timeout: float | None = None  # of an operation that says none itself
     security: str = "native"  # or "munge": how libpmix is to check who connects
     verbose: int = 0
     quiet: bool = False

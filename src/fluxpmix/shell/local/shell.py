@@ -177,7 +177,15 @@ class JobShell:
         )
         ends_at = None if request.time_limit is None else self.now() + request.time_limit
         driver = self._driver = Driver(
-            self._job, self, site, library, fanout=request.fanout, ends_at=ends_at, output=self._output
+            self._job,
+            self,
+            site,
+            library,
+            fanout=request.fanout,
+            exchange=request.exchange,
+            timeout=request.timeout,
+            ends_at=ends_at,
+            output=self._output,
         )
         if munge:
             self._open_with_munge(driver)
