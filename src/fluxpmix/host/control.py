@@ -1,21 +1,255 @@
-"""PMIx_Job_control: clients ask for files to be removed when they end. Standard 4.2, section 12.2.
+"""PMIx_Job_control: kill, terminate, signal, pause and resume processes. Standard 4.2, section 12.2.
 
-Open MPI 5 removes its shared memory segments so. libpmix sees to such requests (PMIX_REGISTER_CLEANUP and
-its kin) by itself, but only where the host serves job control at all. Other requests are refused.
+`host.py` hands over each JobControl upcall. What is to be done is a signal, which each shell sends to those of
+its tasks that are meant, and says so; the request is answered when all have, or when its time is up. A request
+with a PMIX_JOB_CTRL_ID is known by it meanwhile, and can be cancelled: its answer is, what has been sent stays.
+Files that a process wants removed when it ends (PMIX_REGISTER_CLEANUP and its kin, with which Open MPI 5
+registers its shared memory) are libpmix's own affair, but only where the host serves job control at all. What
+nobody here can do (restart, checkpoint, provision, preempt, define a set) is refused, and the job's log says why.
+
+    CONTROL     generation: the asker's token; block: signal, (rank, ...) or None for all
+    CONTROLLED  generation: the token asked with; status: whether one of those was there
 """
 
 from __future__ import annotations
 
-from fluxpmix.host.effects import Effect, Reply
+from collections.abc import Sequence
+
+from fluxpmix.host import wire
+from fluxpmix.host.capability import Capability
+from fluxpmix.host.directory import Directory, UnknownProc
+from fluxpmix.host.effects import Effect, Level, Log, Reply, Send, Signal
+from fluxpmix.host.fence import timeout
+from fluxpmix.host.frames import NO_DIGEST, Message, Tag, encode
+from fluxpmix.host.publication import Refused
+from fluxpmix.host.spread import Window
+from fluxpmix.job.model import Job
+from fluxpmix.pmix import attributes
 from fluxpmix.pmix.status import Status
+from fluxpmix.pmix.types import RANK_WILDCARD, Info, Infos, Proc, find, is_true
 from fluxpmix.pmix.upcalls import JobControl
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
-class JobControls:
-    """The job control requests of one shell."""
+SUCCESS = int(Status.SUCCESS)
+NOT_FOUND = int(Status.ERR_NOT_FOUND)
+TIMED_OUT = int(Status.ERR_TIMEOUT)
+CANCELED = int(Status.ERR_JOB_CANCELED)
+# How long other shells have (seconds), where PMIX_TIMEOUT does not say it.
+PATIENCE = 5.0
+# As Linux numbers them.
+SIGKILL, SIGTERM, SIGCONT, SIGSTOP = 9, 15, 18, 19
+_HIGHEST = 64
+
+_ACTIONS: dict[str, int] = {
+    attributes.JOB_CTRL_KILL: SIGKILL,
+    attributes.JOB_CTRL_TERMINATE: SIGTERM,
+    attributes.JOB_CTRL_PAUSE: SIGSTOP,
+    attributes.JOB_CTRL_RESUME: SIGCONT,
+}
+_REFUSED: dict[str, str] = {
+    attributes.JOB_CTRL_RESTART: "nobody keeps what a process could be restarted from",
+    attributes.JOB_CTRL_CHECKPOINT: "there is no checkpointer here; signal the processes by PMIX_JOB_CTRL_SIGNAL",
+    attributes.JOB_CTRL_CHECKPOINT_EVENT: "there is no checkpointer here; raise an event by PMIx_Notify_event",
+    attributes.JOB_CTRL_CHECKPOINT_SIGNAL: "there is no checkpointer here; use PMIX_JOB_CTRL_SIGNAL",
+    attributes.JOB_CTRL_CHECKPOINT_METHOD: "there is no checkpointer here",
+    attributes.JOB_CTRL_PROVISION: "a job's nodes are those that it was given, as they are",
+    attributes.JOB_CTRL_PROVISION_IMAGE: "a job's nodes are those that it was given, as they are",
+    attributes.JOB_CTRL_PREEMPTIBLE: "whether a job may be preempted is said when it is submitted",
+    attributes.JOB_CTRL_DEFINE_PSET: "process sets are defined when a job is started",
+}
+
+
+class _Open:
+    """A request that waits for other shells."""
+
+    __slots__ = ("deadline", "found", "id", "requestor", "shells", "upcall")
+
+    def __init__(self, upcall: JobControl, name: str | None, shells: set[int], deadline: float | None) -> None:
+        self.upcall = upcall.id
+        self.requestor = upcall.proc
+        self.id = name
+        self.shells = shells
+        self.deadline = deadline
+        self.found = False
+
+
+class JobControls(Capability):
+    """The job control requests of one shell, and what others want of it."""
 
     serves = (JobControl,)
+    takes = (Tag.CONTROL, Tag.CONTROLLED)
+
+    def __init__(self, directory: Directory, job: Job, me: int) -> None:
+        self._directory = directory
+        self._job = job
+        self._me = me
+        self._alive = set(job.ranks(me))
+        self._lost: set[int] = set()
+        self._open: dict[int, _Open] = {}  # by token
+        self._tokens = 0
+        self._windows: dict[int, Window] = {}  # by shell
+
+    @property
+    def idle(self) -> bool:
+        return not self._open
+
+    @property
+    def deadline(self) -> float | None:
+        return min((one.deadline for one in self._open.values() if one.deadline is not None), default=None)
+
+    # -- requests ----------------------------------------------------------------------------------
 
     def upcall(self, upcall: JobControl, now: float, out: list[Effect]) -> None:
-        """Refuse what libpmix does not do by itself."""
-        out.append(Reply(upcall.id, Status.ERR_NOT_SUPPORTED))
+        """Do what is asked for here, and have the other shells do it."""
+        try:
+            if any(info.key == attributes.JOB_CTRL_CANCEL for info in upcall.directives):
+                self._cancel(upcall, out)
+                return
+            signum = _signal(upcall.directives)
+            name = self._name(upcall)
+            shells = self._directory.shells(upcall.targets or (Proc(self._job.nspace, RANK_WILDCARD),))
+        except (Refused, UnknownProc) as error:
+            status = error.status if isinstance(error, Refused) else NOT_FOUND
+            out.append(Log(Level.WARNING, f"PMIx_Job_control by rank {upcall.proc.rank} is refused: {error}"))
+            out.append(Reply(upcall.id, status))
+            return
+        seconds = timeout(upcall.directives, PATIENCE)
+        others = set(shells) - {self._me} - self._lost
+        one = _Open(upcall, name, set(others), None if seconds is None else now + seconds)
+        self._tokens = (self._tokens + 1) & 0xFFFFFFFF
+        for shell in sorted(others):
+            block = (self._me, wire.encode((signum, self._ranks(upcall.targets, shell))))
+            out.append(Send(shell, encode(Message(Tag.CONTROL, 0, self._tokens, NO_DIGEST, 0, (block,)))))
+        self._open[self._tokens] = one
+        if self._me in shells:
+            one.found = self._signal(signum, self._ranks(upcall.targets, self._me), out)
+        self._check(self._tokens, out)
+
+    def receive(self, source: int, message: Message, now: float, out: list[Effect]) -> str | None:
+        if message.tag is Tag.CONTROLLED:
+            one = self._open.get(message.generation)
+            if one is not None and source in one.shells:
+                one.shells.discard(source)
+                one.found = one.found or message.status == SUCCESS
+                self._check(message.generation, out)
+            return None
+        try:
+            order: Any = wire.decode(bytes(message.blocks[0][1])) if len(message.blocks) == 1 else None
+        except wire.WireError as error:
+            return f"job control: {error}"
+        if not self._is_order(order):
+            return "job control that asks for nothing, or of processes that are not here"
+        window = self._windows.get(source)
+        if window is None:
+            window = self._windows[source] = Window()
+        if window.take(message.generation):
+            signum, ranks = order
+            status = SUCCESS if self._signal(signum, ranks, out) else NOT_FOUND
+            out.append(Send(source, encode(Message(Tag.CONTROLLED, 0, message.generation, NO_DIGEST, status))))
+        return None
+
+    # -- what happens ------------------------------------------------------------------------------
+
+    def exited(self, rank: int, wait_status: int, now: float, out: list[Effect]) -> None:
+        self._alive.discard(rank)
+
+    def shell_lost(self, shell: int, now: float, out: list[Effect]) -> None:
+        self._lost.add(shell)
+        for token, one in list(self._open.items()):
+            one.shells.discard(shell)
+            self._check(token, out)
+
+    def tick(self, now: float, out: list[Effect]) -> None:
+        for token, one in list(self._open.items()):
+            if one.deadline is not None and one.deadline <= now:
+                del self._open[token]
+                out.append(Log(Level.ERROR, f"job control: no answer from shell(s) {sorted(one.shells)}"))
+                out.append(Reply(one.upcall, TIMED_OUT))
+
+    def abandon(self, status: int, out: list[Effect]) -> None:
+        out.extend(Reply(one.upcall, status) for one in self._open.values())
+        self._open.clear()
+
+    # -- inside ------------------------------------------------------------------------------------
+
+    def _name(self, upcall: JobControl) -> str | None:
+        name = find(upcall.directives, attributes.JOB_CTRL_ID)
+        if name is not None and not isinstance(name, str):
+            raise Refused(Status.ERR_BAD_PARAM, "PMIX_JOB_CTRL_ID is no text")
+        if name is not None and any(one.id == name for one in self._open.values()):
+            raise Refused(Status.ERR_EXISTS, f"a request with the id {name!r} is under way")
+        return name
+
+    def _cancel(self, upcall: JobControl, out: list[Effect]) -> None:
+        """Answer this requestor's requests with that id, or all of them, before they are done."""
+        name = find(upcall.directives, attributes.JOB_CTRL_CANCEL)
+        meant = [
+            token
+            for token, one in self._open.items()
+            if one.requestor == upcall.proc and (name in (None, "") or one.id == name)
+        ]
+        if not meant:
+            raise Refused(Status.ERR_NOT_FOUND, f"no request {name or ''} is under way: a signal once sent stays sent")
+        out.extend(Reply(self._open.pop(token).upcall, CANCELED) for token in meant)
+        out.append(Reply(upcall.id, SUCCESS))
+
+    def _ranks(self, targets: Sequence[Proc], shell: int) -> tuple[int, ...] | None:
+        """Return those of `targets` on `shell`, None for all there."""
+        if not targets or any(proc.rank == RANK_WILDCARD for proc in targets):
+            return None
+        return self._directory.ranks_on(targets, shell)
+
+    def _signal(self, signum: int, ranks: Sequence[int] | None, out: list[Effect]) -> bool:
+        """Send a signal to tasks of this shell. Returns whether one was there."""
+        alive = self._alive if ranks is None else self._alive.intersection(ranks)
+        if alive:
+            out.append(Signal(signum, tuple(sorted(alive))))
+        return bool(alive)
+
+    def _check(self, token: int, out: list[Effect]) -> None:
+        """Answer a request that no shell is awaited for."""
+        one = self._open[token]
+        if one.shells:
+            return
+        del self._open[token]
+        infos = (Info(attributes.JOB_CTRL_ID, one.id),) if one.id is not None else None
+        out.append(Reply(one.upcall, SUCCESS, infos) if one.found else Reply(one.upcall, NOT_FOUND))
+
+    def _is_order(self, order: Any) -> bool:
+        if type(order) is not tuple or len(order) != 2 or not _is_signal(order[0]):
+            return False
+        ranks = order[1]
+        mine = self._job.ranks(self._me)
+        return ranks is None or (type(ranks) is tuple and all(type(rank) is int and rank in mine for rank in ranks))
+
+
+def _signal(directives: Infos) -> int:
+    """Return the signal that a request comes down to."""
+    found = [signum for key, signum in _ACTIONS.items() if is_true(directives, key)]
+    for info in directives:
+        if info.key == attributes.JOB_CTRL_SIGNAL:
+            if not _is_signal(info.value):
+                raise Refused(Status.ERR_BAD_PARAM, f"there is no signal {info.value!r}")
+            found.append(info.value)
+        elif info.key in _REFUSED and (not isinstance(info.value, bool) or info.value or info.required):
+            raise Refused(Status.ERR_NOT_SUPPORTED, f"{info.key}: {_REFUSED[info.key]}")
+        elif info.required and info.key not in HONOURED:
+            raise Refused(Status.ERR_NOT_SUPPORTED, f"{info.key} is required, but not supported")
+    if len(found) > 1:
+        raise Refused(Status.ERR_BAD_PARAM, "it asks for several things at once")
+    if not found:
+        raise Refused(Status.ERR_NOT_SUPPORTED, "it asks for nothing that is known here")
+    return found[0]
+
+
+def _is_signal(value: Any) -> bool:
+    return type(value) is int and 0 < value <= _HIGHEST
+
+
+HONOURED = (
+    *(attributes.JOB_CTRL_ID, attributes.JOB_CTRL_CANCEL, attributes.JOB_CTRL_SIGNAL, attributes.JOB_CTRL_KILL),
+    *(attributes.JOB_CTRL_TERMINATE, attributes.JOB_CTRL_PAUSE, attributes.JOB_CTRL_RESUME, attributes.TIMEOUT),
+)

@@ -48,6 +48,8 @@ class Tag(IntEnum):
     EVENT = 30  # an event for processes of many shells
     ENDS = 31  # to the first shell: processes of mine have ended
     ENDED = 32  # from it: processes have ended
+    CONTROL = 33  # job control: signal these processes of yours
+    CONTROLLED = 34  # it is done, or they are not there
 
 
 class FrameError(ValueError):

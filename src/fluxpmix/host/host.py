@@ -68,13 +68,13 @@ class Host:
             Queries(job, shell_rank, ends_at),
             self._events,
             Failures(self._events, job, shell_rank, fanout),
+            JobControls(self._directory, job, shell_rank),
         )
         self._capabilities: dict[type[Upcall], Any] = {
             upcall: capability
             for capability in (
                 Fences(self._collectives, default_timeout),
                 Aborts(job),
-                JobControls(),
                 Logs(),
                 *self._reaching,
             )

@@ -6,6 +6,7 @@ here is done in this directory, and what is done stands here. Standard 4.2, sect
 
 from __future__ import annotations
 
+from fluxpmix.host import control
 from fluxpmix.host.query import KEYS
 from fluxpmix.pmix import attributes as a
 from fluxpmix.pmix.attributes import Attribute
@@ -42,6 +43,8 @@ SUPPORTED: dict[str, tuple[Attribute, ...]] = {
     "PMIx_Notify_event": _NOTIFY,
     "PMIx_Query_info": _QUERY,
     "PMIx_Query_info_nb": _QUERY,
+    "PMIx_Job_control": control.HONOURED,
+    "PMIx_Job_control_nb": control.HONOURED,
     "PMIx_Log": _LOG,
     "PMIx_Log_nb": _LOG,
 }
