@@ -41,3 +41,20 @@ def test_no_python_where_pmix_is_not_asked_for(two: Instance) -> None:
     assert "libpython" not in result.out and "pmix.so" not in result.out
     result = two.run("-n1", "-o", "pmi=simple,pmix", "sh", "-c", "cat /proc/$PPID/maps", pmix=False)
     assert "libpython" in result.out and "pmix.so" in result.out
+
+
+def test_no_thread_of_ours_takes_a_signal_of_the_shell(two: Instance) -> None:
+    """flux-shell reads its signals through a descriptor: a thread that had one unblocked would swallow it."""
+    result = two.run("-n1", "sh", "-c", "grep -h '^SigBlk' /proc/$PPID/task/*/status")
+    masks = [int(line.split()[1], 16) for line in result.lines]
+    whole = max(masks)
+    catchable = ~(1 << 8 | 1 << 18) & 0x7FFFFFFF  # all but SIGKILL and SIGSTOP
+    assert len(masks) >= 2 and whole & catchable == catchable
+    assert len([mask for mask in masks if mask & catchable != catchable]) == 1, "only the shell's own"
+
+
+def test_a_signal_to_the_shell_reaches_the_tasks(two: Instance) -> None:
+    trap = (
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(9))\nos.kill(os.getppid(), signal.SIGTERM)\nsignal.pause()"
+    )
+    two.run("-n1", *client(trap), code=9)
