@@ -16,12 +16,13 @@ from fluxpmix.host.frames import Message, Tag
 from fluxpmix.pmix import attributes as a
 from fluxpmix.pmix.status import Status
 from fluxpmix.pmix.types import Proc, find, is_true
+from fluxpmix.pmix.upcalls import Abort
 
 SIGNALLED = int(Status.ERR_PROC_ABORTED_BY_SIG)
 UNFINALIZED = int(Status.ERR_PROC_TERM_WO_SYNC)
 NONZERO = int(Status.ERR_EXIT_NONZERO_TERM)
 ORDINARY = int(Status.EVENT_PROC_TERMINATED)
-WITH_NODE = int(Status.ERR_PROC_ABORTED)
+ABORTED = int(Status.ERR_PROC_ABORTED)
 NODE_DOWN = int(Status.EVENT_NODE_DOWN)
 JOB_END = int(Status.EVENT_JOB_END)
 
@@ -78,6 +79,19 @@ def test_all_shells_hear_how_a_process_ended(
     assert network.idle
 
 
+def test_of_one_that_aborts_it_is_told_so() -> None:
+    network = running([2, 1])
+    network.upcall(0, lambda id_: Abort(id_, Proc(NSPACE, 0), 7, "", (Proc(NSPACE, 1),)))  # refused
+    network.upcall(1, lambda id_: Abort(id_, Proc(NSPACE, 2), 7, "", ()))
+    network.exit(2, 7 << 8)
+    network.exit(0)
+    network.run()
+    network.pass_time(0.09)
+    assert told(network, 0) == {0: [SIGNALLED]}
+    event = one(network, 0, ABORTED)
+    assert (find(event.infos, a.EXIT_CODE), find(event.infos, a.EVENT_TEXT_MESSAGE)) == (7, "rank 2 called PMIx_Abort")
+
+
 def test_a_death_is_told_at_once() -> None:
     network = running([2, 2, 2])
     network.exit(5)
@@ -119,7 +133,7 @@ def test_of_a_lost_node_every_shell_tells_its_processes(lost: int) -> None:
     network.pass_time(1)
     others = [shell for shell in range(3) if shell != lost]
     assert {shell: told(network, 2 * lost)[shell] for shell in others} == {shell: [SIGNALLED] for shell in others}
-    assert told(network, 2 * lost + 1) == {shell: [WITH_NODE] for shell in others}
+    assert told(network, 2 * lost + 1) == {shell: [ABORTED] for shell in others}
     for shell in others:
         event = one(network, shell, NODE_DOWN)
         assert find(event.infos, a.HOSTNAME) == f"n{lost}" and find(event.infos, a.NODEID) == lost

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -63,3 +64,44 @@ def test_an_allreduce_loop_that_loses_a_rank_shrinks_and_finishes(
     result = job.run(f"-N{nodes}", f"-n{tasks}", *KEEP_GOING, program, str(victim), env=env, code=137)
     left = [rank for rank in range(tasks) if rank != victim]
     assert result.lines == [f"{rank} {tasks - 1} {tasks - 1}" for rank in left]
+
+
+LOSES_A_NODE = """
+import os, signal, threading
+from fluxpmix.pmix import attributes as a
+from fluxpmix.pmix.client import Client
+from fluxpmix.pmix.status import Status, describe
+from fluxpmix.pmix.types import find
+
+signal.signal(signal.SIGTERM, lambda *_: None)  # the job ends with its node: hear of it first
+client, heard, both = Client(), [], threading.Event()
+
+def hear(status, source, infos):
+    one, many = find(infos, a.EVENT_AFFECTED_PROC), find(infos, a.EVENT_AFFECTED_PROCS)
+    ranks = [proc.rank for proc in ([one] if one else many.items)]
+    heard.append(f"{describe(status)} {ranks} {find(infos, a.HOSTNAME)}")
+    if len(heard) == 3: both.set()
+
+client.register_event_handler([Status.EVENT_NODE_DOWN, Status.ERR_PROC_ABORTED], hear)
+client.fence()
+path = f"{os.environ['SAID']}/{client.proc.rank}"
+with open(path + ".new", "w") as file: file.write(str(os.getppid()))
+os.rename(path + ".new", path)
+if client.proc.rank > 3: signal.pause()
+assert both.wait(4)
+print(client.proc.rank, *sorted(heard), flush=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("version", ["5.0", "4.2"])
+def test_processes_hear_of_a_lost_node_and_of_those_that_were_on_it(job: Launch, version: str) -> None:
+    path = libpmix(version)
+    library = ["-o", f"libpmix={path}", f"--env=FLUXPMIX_LIBPMIX={path}"]
+    child = job.start("-N3", "-n6", *library, sys.executable, "-c", LOSES_A_NODE)
+    shells = [int(job.wait_for(str(rank))) for rank in range(6)]
+    os.kill(shells[4], signal.SIGKILL)
+    result = job.finish(child, 1)
+    host = result.err.partition("lost job shell 2 on ")[2].partition(":")[0]
+    ends = [f"PMIX_ERR_PROC_ABORTED [{rank}] None" for rank in (4, 5)]
+    assert result.lines == [" ".join([str(rank), *ends, f"PMIX_EVENT_NODE_DOWN [4, 5] {host}"]) for rank in range(4)]

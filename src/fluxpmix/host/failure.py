@@ -9,7 +9,7 @@ process is left to tell, and nothing is sent.
     PMIX_ERR_PROC_ABORTED_BY_SIG  killed by a signal
     PMIX_ERR_PROC_TERM_WO_SYNC    it exited and had not called PMIx_Finalize
     PMIX_ERR_EXIT_NONZERO_TERM    it had, or was no client, but exited with an error
-    PMIX_ERR_PROC_ABORTED         its node is lost; and PMIX_EVENT_NODE_DOWN for the node
+    PMIX_ERR_PROC_ABORTED         it called PMIx_Abort; or its node is lost: then also PMIX_EVENT_NODE_DOWN
     PMIX_EVENT_PROC_TERMINATED    an ordinary end
     PMIX_EVENT_JOB_END            all are gone: for tools at the first shell
 
@@ -44,8 +44,8 @@ ORDINARY = int(Status.EVENT_PROC_TERMINATED)
 _BY_SIGNAL = int(Status.ERR_PROC_ABORTED_BY_SIG)
 _UNFINALIZED = int(Status.ERR_PROC_TERM_WO_SYNC)
 _NONZERO = int(Status.ERR_EXIT_NONZERO_TERM)
-_WITH_NODE = int(Status.ERR_PROC_ABORTED)
-_STATUSES = (ORDINARY, _BY_SIGNAL, _UNFINALIZED, _NONZERO, _WITH_NODE)
+_ABORTED = int(Status.ERR_PROC_ABORTED)
+_STATUSES = (ORDINARY, _BY_SIGNAL, _UNFINALIZED, _NONZERO, _ABORTED)
 # Seconds that an ordinary end may wait for others, and that are between two messages of one shell.
 _PATIENCE, _PAUSE = 0.02, 0.005
 
@@ -63,6 +63,7 @@ class Failures(Capability):
         self._first = 0  # the shell that tells all others
         self._lost: set[int] = set()
         self._clients: set[int] = set()  # of this shell: connected and not finalized
+        self._aborting: set[int] = set()
         self._alive = set(job.ranks(me))
         self._ended: set[int] = set()  # of the job, as far as this shell has heard
         self._own: list[End] = []
@@ -82,6 +83,11 @@ class Failures(Capability):
 
     def finalized(self, rank: int, now: float, out: list[Effect]) -> None:
         self._clients.discard(rank)
+
+    def aborting(self, proc: Proc) -> None:
+        """A process of this shell called PMIx_Abort, and the job ends by that."""
+        if proc.nspace == self._job.nspace:
+            self._aborting.add(proc.rank)
 
     def exited(self, rank: int, wait_status: int, now: float, out: list[Effect]) -> None:
         self._alive.discard(rank)
@@ -130,7 +136,7 @@ class Failures(Capability):
             )
             self._events.tell(int(Status.EVENT_NODE_DOWN), Proc(f"{self._job.nspace}.shell", shell), infos, out)
         for rank in ranks:
-            self._hear((rank, _WITH_NODE, 0, 0), out)
+            self._hear((rank, _ABORTED, 0, 0), out, "is lost with its node")
 
     def tick(self, now: float, out: list[Effect]) -> None:
         if self._flush_at is not None and self._flush_at <= now:
@@ -145,6 +151,8 @@ class Failures(Capability):
 
     def _end(self, rank: int, wait_status: int) -> End:
         signal, code = wait_status & 0x7F, wait_status >> 8 & 0xFF
+        if rank in self._aborting:
+            return rank, _ABORTED, 128 + signal if signal else code, signal
         if signal:
             return rank, _BY_SIGNAL, 128 + signal, signal
         if rank in self._clients:
@@ -176,8 +184,8 @@ class Failures(Capability):
             block = (self._me, wire.encode(unsent))
             out.append(Send(self._first, encode(Message(Tag.ENDS, 0, 0, NO_DIGEST, 0, (block,)))))
 
-    def _hear(self, end: End, out: list[Effect]) -> None:
-        """Tell this shell's processes, if it has some yet and they have not been told."""
+    def _hear(self, end: End, out: list[Effect], how: str | None = None) -> None:
+        """Tell this shell's processes, if it has some yet and they have not been told; `how` where nobody saw it."""
         rank, status, code, _ = end
         if rank in self._ended:
             return
@@ -186,11 +194,11 @@ class Failures(Capability):
             return
         proc = Proc(self._job.nspace, rank)
         infos = [Info(attributes.EVENT_AFFECTED_PROC, proc)]
-        if status != _WITH_NODE:
+        if how is None:
             infos.append(Info(attributes.EXIT_CODE, code))
         infos += [
             Info(attributes.PROC_TERM_STATUS, status),
-            Info(attributes.EVENT_TEXT_MESSAGE, f"rank {rank} {_how(end)}"),
+            Info(attributes.EVENT_TEXT_MESSAGE, f"rank {rank} {how or _how(end)}"),
         ]
         if status in (ORDINARY, _NONZERO):
             infos.append(Info(attributes.EVENT_NON_DEFAULT, True))
@@ -221,8 +229,8 @@ class Failures(Capability):
 
 def _how(end: End) -> str:
     _, status, code, signal = end
-    if status == _WITH_NODE:
-        return "is lost with its node"
+    if status == _ABORTED:
+        return "called PMIx_Abort"
     if signal:
         return f"was killed by signal {signal}"
     return f"exited with code {code}" + (" and had not finalized" if status == _UNFINALIZED else "")

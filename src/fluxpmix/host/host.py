@@ -15,7 +15,7 @@ from fluxpmix.host.control import JobControls
 from fluxpmix.host.datastore import Datastore
 from fluxpmix.host.directory import Directory
 from fluxpmix.host.dmodex import DirectModexes
-from fluxpmix.host.effects import Buffer, Effect, Level, Log, Reply, Send
+from fluxpmix.host.effects import Buffer, Effect, Level, Log, Raise, Reply, Send
 from fluxpmix.host.event import Events
 from fluxpmix.host.failure import Failures
 from fluxpmix.host.fence import Fences
@@ -24,7 +24,7 @@ from fluxpmix.host.log import Logs
 from fluxpmix.host.query import Queries
 from fluxpmix.job.model import Job
 from fluxpmix.pmix.status import Status
-from fluxpmix.pmix.upcalls import ClientConnected, ClientFinalized, Upcall
+from fluxpmix.pmix.upcalls import Abort, ClientConnected, ClientFinalized, Upcall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,12 +62,13 @@ class Host:
         # Those that reach over shells by themselves, and not by a collective.
         self._datastore = Datastore(self._directory, job, shell_rank, default_timeout)
         self._events = Events(self._directory, shell_rank, self._size, fanout)
+        self._failures = Failures(self._events, job, shell_rank, fanout)
         self._reaching: tuple[Capability, ...] = (
             self._dmodex,
             self._datastore,
             Queries(job, shell_rank, ends_at),
             self._events,
-            Failures(self._events, job, shell_rank, fanout),
+            self._failures,
             JobControls(self._directory, job, shell_rank),
         )
         self._capabilities: dict[type[Upcall], Any] = {
@@ -134,6 +135,8 @@ class Host:
                 self._came_or_went(upcall, now, out)
         elif (capability := self._capabilities.get(type(upcall))) is not None:
             capability.upcall(upcall, now, out)
+            if isinstance(upcall, Abort) and any(isinstance(effect, Raise) for effect in out):
+                self._failures.aborting(upcall.proc)
         else:
             out.append(Reply(upcall.id, Status.ERR_NOT_SUPPORTED))
         return out
