@@ -123,6 +123,16 @@ def test_a_job_that_ends_costs_no_message_and_tells_nobody_but_tools() -> None:
     assert network.idle
 
 
+def test_the_end_of_a_job_tells_how_it_failed_first() -> None:
+    network = running([1, 1])
+    network.exit(1, 9)
+    network.run()
+    network.exit(0, 3 << 8)
+    network.run()
+    network.pass_time(1)
+    assert find(one(network, 0, JOB_END).infos, a.JOB_TERM_STATUS) == SIGNALLED
+
+
 @pytest.mark.parametrize("lost", [0, 1, 2])
 def test_of_a_lost_node_every_shell_tells_its_processes(lost: int) -> None:
     network = running([2, 2, 2])

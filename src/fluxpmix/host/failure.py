@@ -66,6 +66,7 @@ class Failures(Capability):
         self._aborting: set[int] = set()
         self._alive = set(job.ranks(me))
         self._ended: set[int] = set()  # of the job, as far as this shell has heard
+        self._status = 0  # of the job: that of the first failure
         self._own: list[End] = []
         self._untold: list[End] = []  # of this shell's, to its own processes
         self._unsent: list[End] = []  # to the first shell; there: to all others
@@ -190,6 +191,8 @@ class Failures(Capability):
         if rank in self._ended:
             return
         self._ended.add(rank)
+        if status != ORDINARY:
+            self._status = self._status or status
         if not self._alive:
             return
         proc = Proc(self._job.nspace, rank)
@@ -207,10 +210,9 @@ class Failures(Capability):
         self._events.tell(status, proc, tuple(infos), out)
 
     def _tell_job_end(self, out: list[Effect]) -> None:
-        status = next((end[1] for end in self._own if end[1] != ORDINARY), 0)
         infos = (
             Info(attributes.NSPACE, self._job.nspace),
-            Info(attributes.JOB_TERM_STATUS, status),
+            Info(attributes.JOB_TERM_STATUS, self._status),
             Info(attributes.EVENT_NON_DEFAULT, True),
         )
         self._events.tell(int(Status.EVENT_JOB_END), Proc(self._job.nspace, RANK_UNDEF), infos, out)
