@@ -32,7 +32,7 @@ came = threading.Event()
 def hear(status: int, source: Proc, infos: Infos) -> None:
     late = time.monotonic() - float(died.read_text())
     affected = find(infos, a.EVENT_AFFECTED_PROC).rank
-    heard.append(f"{describe(status)} {affected} {find(infos, a.EXIT_CODE)} {'soon' if late < 0.1 else late}")
+    heard.append(f"{describe(status)} {affected} {find(infos, a.EXIT_CODE)} {'soon' if late < 5 else late}")
     came.set()
 
 
