@@ -1,4 +1,4 @@
-"""`flux-pmix build-plugins`: builds the plugin that flux-shell loads, where installation could not.
+"""`flux-pmix build-plugins`: builds the plugins that flux-shell and brokers load, where installation could not.
 
 Needed after an installation without a C compiler, and after Python has been replaced.
 """
@@ -12,7 +12,7 @@ from fluxpmix.cli.errors import CommandError, UsageError
 from fluxpmix.cli.options import Option, help_page, parse
 
 OPTIONS = (
-    Option(("--into",), "DIR", "put it there (default: into the package, or your own data directory)"),
+    Option(("--into",), "DIR", "put them there (default: into the package, or your own data directory)"),
     Option(("--cc",), "COMMAND", "the C compiler (default: $CC, cc, gcc or clang)"),
     Option(("-h", "--help"), None, "show this page"),
 )
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str]) -> int:
     parsed = parse(OPTIONS, arguments)
     if "help" in parsed.values:
         usage = "flux-pmix build-plugins [--into DIR] [--cc COMMAND]"
-        print(help_page(usage, "Build the plugin that flux-shell loads for flux run -o pmi=pmix.", OPTIONS))
+        print(help_page(usage, "Build the plugins that Flux loads, for jobs and for brokers.", OPTIONS))
         return 0
     if parsed.rest:
         raise UsageError(f"build-plugins takes no argument, {parsed.rest[0]!r} was given; --into DIR names a directory")
@@ -32,8 +32,9 @@ def main(arguments: Sequence[str]) -> int:
     directory = os.path.abspath(parsed.values.get("into") or location.default_directory())
     try:
         plugin = location.prepare(directory)
-        embedding.build(directory, compiler=parsed.values.get("cc"))
+        embedding.build_all(directory, compiler=parsed.values.get("cc"))
     except embedding.BuildError as error:
         raise CommandError(str(error)) from None
     print(plugin.file)
+    print(plugin.upmi)
     return 0

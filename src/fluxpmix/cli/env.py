@@ -48,9 +48,8 @@ def settings(unset: bool = False) -> dict[str, str]:
             "the plugin is not built: flux-pmix build-plugins builds it (a C compiler and Python's headers are needed)"
         )
     ours = {"FLUX_SHELL_RC_PATH": os.path.dirname(plugin.lua)}
-    upmi = os.path.join(plugin.directory, "upmi")
-    if os.path.isdir(upmi):
-        ours["FLUX_PMI_CLIENT_SEARCHPATH"] = upmi
+    if os.path.exists(plugin.upmi):
+        ours["FLUX_PMI_CLIENT_SEARCHPATH"] = os.path.dirname(plugin.upmi)
     ours["FLUX_EXEC_PATH"] = os.path.dirname(_command())
     found = {}
     for name, directory in ours.items():

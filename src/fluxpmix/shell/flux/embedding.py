@@ -1,8 +1,9 @@
-"""Builds `pmix.so`, the plugin that flux-shell loads: cffi's embedding mode round `plugin.c`.
+"""Builds our plugins, both called `pmix.so`: cffi's embedding mode round `python.c` and the plugin's own C part.
 
-Run at installation (`setup.py`) and by `flux-pmix build-plugins`. Needs a C compiler, Python's headers
-and a libpython to link with; no header and no library of Flux, whose names resolve when flux-shell loads
-the plugin. What Python may call of Flux stands in `CDEF`, and what Flux calls in Python at its end.
+`SHELL` is flux-shell's, `UPMI` in `upmi` that of Flux's PMI clients. Run at installation (`setup.py`) and by
+`flux-pmix build-plugins`. Needs a C compiler, Python's headers and a libpython to link with; no header and
+no library of Flux, whose names resolve when it loads the plugin. What Python may call of Flux stands in the
+plugin's `cdef`, and what Flux calls in Python at its end.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ import sys
 
 from fluxpmix.pmix.record import Record
 
-MODULE = "_fluxpmix_plugin"  # what the Python in the plugin imports
 NAME = "pmix.so"
+UPMI_DIRECTORY = "upmi"  # below the shell plugin's: Flux loads every plugin of a PMI client's search path
 
-CDEF = """
+_SHELL_CDEF = """
 typedef ... flux_plugin_t;
 typedef ... flux_plugin_arg_t;
 typedef ... flux_shell_t;
@@ -91,9 +92,26 @@ extern "Python" {
 }
 """
 
+_UPMI_CDEF = """
+typedef ... flux_plugin_arg_t;
+
+int flux_plugin_arg_set(flux_plugin_arg_t *, int, const char *);
+int flux_plugin_arg_get(flux_plugin_arg_t *, int, char **);
+
+void free(void *);
+
+/* of upmi.c */
+const char *library_path(void);
+void complain(const char *);
+
+extern "Python" {
+    int fluxpmix_upmi(const char *, flux_plugin_arg_t *);
+}
+"""
+
 # Runs once, when Python has started. What goes wrong here must become a line: cffi would print a page.
-INIT = f"""
-from {MODULE} import ffi, lib
+_SHELL_INIT = """
+from _fluxpmix_plugin import ffi, lib
 
 @ffi.def_extern(error=-1)
 def fluxpmix_load(plugin):
@@ -102,10 +120,45 @@ def fluxpmix_load(plugin):
         return load(ffi, lib, plugin)
     except BaseException as error:
         import sys
-        text = f"pmix: the plugin's Python part ({{sys.prefix}}) fails: {{type(error).__name__}}: {{error}}"
+        text = f"pmix: the plugin's Python part ({sys.prefix}) fails: {type(error).__name__}: {error}"
         lib.end_job(1, " ".join(text.split()).encode()[:1000])
         return -1
 """
+
+_UPMI_INIT = """
+from _fluxpmix_upmi import ffi, lib
+
+@ffi.def_extern(error=-1)
+def fluxpmix_upmi(topic, arguments):
+    try:
+        from fluxpmix.shell.flux.upmi.plugin import answer
+        return answer(ffi, lib, ffi.string(topic).decode(), arguments)
+    except BaseException as error:
+        import sys
+        text = f"pmix: the plugin's Python part ({sys.prefix}) fails: {type(error).__name__}: {error}"
+        lib.complain(" ".join(text.split()).encode()[:1000])
+        return -1
+"""
+
+
+class Kind(Record):
+    """One of our plugins: cffi's module in it, its C part, what both sides may call, what Python runs first."""
+
+    module: str
+    source: str
+    file: str  # below the package's directory for Flux
+    cdef: str
+    init: str
+
+
+SHELL = Kind(module="_fluxpmix_plugin", source="plugin.c", file=NAME, cdef=_SHELL_CDEF, init=_SHELL_INIT)
+UPMI = Kind(
+    module="_fluxpmix_upmi",
+    source=os.path.join(UPMI_DIRECTORY, "upmi.c"),
+    file=os.path.join(UPMI_DIRECTORY, NAME),
+    cdef=_UPMI_CDEF,
+    init=_UPMI_INIT,
+)
 
 
 class BuildError(Exception):
@@ -157,20 +210,35 @@ def package_parent() -> str:
     return os.path.dirname(os.path.dirname(os.path.dirname(here)))
 
 
-def source(python: Python) -> str:
+def source(python: Python, kind: Kind = SHELL) -> str:
     """Return the C source in front of what cffi generates."""
-    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "plugin.c"), encoding="utf-8") as file:
-        body = file.read()
+    here = os.path.dirname(os.path.abspath(__file__))
+    body = ""
+    for name in ("python.c", kind.source):
+        with open(os.path.join(here, name), encoding="utf-8") as file:
+            body += file.read()
     settings = {
         "FLUXPMIX_PYTHON": _quote(python.executable),
         "FLUXPMIX_BASE_PYTHON": _quote(python.base),
         "FLUXPMIX_PACKAGE_PARENT": _quote(package_parent()),
+        "FLUXPMIX_FILE": _quote(kind.file),
     }
     return "".join(f"#define {name} {value}\n" for name, value in settings.items()) + body
 
 
-def build(directory: str, *, compiler: str | None = None) -> str:
-    """Build the plugin in `directory` and return its path. Raises `BuildError`.
+def build_all(directory: str, *, compiler: str | None = None) -> tuple[str, str]:
+    """Build both plugins, flux-shell's in `directory`, and return their paths. Raises `BuildError`."""
+    upmi = os.path.join(directory, UPMI_DIRECTORY)
+    shell = build(directory, compiler=compiler)
+    try:
+        os.makedirs(upmi, exist_ok=True)
+    except OSError as error:
+        raise BuildError(f"cannot write {upmi}: {error.strerror}; choose a directory with --into DIR") from None
+    return shell, build(upmi, compiler=compiler, kind=UPMI)
+
+
+def build(directory: str, *, compiler: str | None = None, kind: Kind = SHELL) -> str:
+    """Build a plugin in `directory` and return its path. Raises `BuildError`.
 
     `compiler` is a command (default: $CC, else the first of cc, gcc and clang that is there).
     """
@@ -181,7 +249,7 @@ def build(directory: str, *, compiler: str | None = None) -> str:
     python = this_python()
     with tempfile.TemporaryDirectory() as scratch:
         generated = os.path.join(scratch, "pmix.c")
-        _generate(generated, source(python))
+        _generate(generated, kind, source(python, kind))
         made = os.path.join(scratch, NAME)
         search = [f"-L{python.libdir}", f"-Wl,-rpath,{python.libdir}"] if python.libdir else []
         words = [
@@ -218,16 +286,16 @@ def find_compiler(compiler: str | None = None) -> list[str]:
     return command
 
 
-def _generate(path: str, preamble: str) -> None:
+def _generate(path: str, kind: Kind, preamble: str) -> None:
     try:
         import cffi
     except ImportError as error:
         raise BuildError(f"{sys.executable}: {error}; install cffi there: pip install cffi") from None
     builder = cffi.FFI()
     builder.embedding_api("")
-    builder.cdef("struct taskmap;" + CDEF)
-    builder.embedding_init_code(INIT)
-    builder.set_source(MODULE, preamble)
+    builder.cdef("struct taskmap;" + kind.cdef)
+    builder.embedding_init_code(kind.init)
+    builder.set_source(kind.module, preamble)
     with contextlib.redirect_stdout(None):  # it says what it writes
         builder.emit_c_code(path)
 

@@ -10,7 +10,7 @@ import os
 import sys
 
 from fluxpmix.pmix.record import Record
-from fluxpmix.shell.flux.embedding import NAME, BuildError
+from fluxpmix.shell.flux.embedding import NAME, UPMI_DIRECTORY, BuildError
 
 LUA = os.path.join("lua.d", "pmix.lua")
 
@@ -24,6 +24,11 @@ class Plugin(Record):
     def file(self) -> str:
         """The plugin."""
         return os.path.join(self.directory, NAME)
+
+    @property
+    def upmi(self) -> str:
+        """The plugin of PMI clients, which may be missing."""
+        return os.path.join(self.directory, UPMI_DIRECTORY, NAME)
 
     @property
     def lua(self) -> str:
