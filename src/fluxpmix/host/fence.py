@@ -58,7 +58,7 @@ class Fences:
                 OPERATION,
                 upcall.procs,
                 upcall.data if collecting else None,
-                _local_status(upcall.directives),
+                local_status(upcall.directives),
                 timeout(upcall.directives, self._default_timeout),
                 done,
                 now,
@@ -80,7 +80,7 @@ def timeout(directives: Infos, default: float | None) -> float | None:
     return float(seconds) if seconds > 0 else None
 
 
-def _local_status(directives: Infos) -> int:
+def local_status(directives: Infos) -> int:
     """Return how it went among the local participants; one that died there fails the fence for all."""
     status = find(directives, attributes.LOCAL_COLLECTIVE_STATUS, 0)
     if status in _DIED:

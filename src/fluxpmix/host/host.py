@@ -11,6 +11,7 @@ from fluxpmix.host import frames
 from fluxpmix.host.abort import Aborts
 from fluxpmix.host.capability import Capability
 from fluxpmix.host.collective import Collectives
+from fluxpmix.host.connect import Connects
 from fluxpmix.host.control import JobControls
 from fluxpmix.host.datastore import Datastore
 from fluxpmix.host.directory import Directory
@@ -22,6 +23,7 @@ from fluxpmix.host.fence import Fences
 from fluxpmix.host.frames import FrameError, Message, Tag
 from fluxpmix.host.log import Logs
 from fluxpmix.host.query import Queries
+from fluxpmix.host.refusal import Refusals
 from fluxpmix.job.model import Job
 from fluxpmix.pmix.status import Status
 from fluxpmix.pmix.upcalls import Abort, ClientConnected, ClientFinalized, Upcall
@@ -74,8 +76,10 @@ class Host:
         self._capabilities: dict[type[Upcall], Any] = {
             upcall: capability
             for capability in (
+                Refusals(),  # first: what serves one of them takes its place
                 Fences(self._collectives, default_timeout),
                 Aborts(job),
+                Connects(self._collectives, self._directory, default_timeout),
                 Logs(),
                 *self._reaching,
             )

@@ -104,6 +104,7 @@ class Server(HostCalls):
         self._replies = Replies(library)
         self._ids = itertools.count(1)
         self._open: dict[int, Open] = {}
+        self._has_connected = False
         self._handlers = {}
         self._fork_lock = allocate_lock()
         self._process = os.getpid()
@@ -144,6 +145,8 @@ class Server(HostCalls):
     def close(self) -> None:
         """Answer what is open with an error and stop the server. Safe to call twice.
 
+        Where clients have connected, libpmix's thread goes on until the process ends: see below.
+
         Not to be called on libpmix's thread. In a forked child it does nothing: the server is the
         parent's. Standard 4.2, section 17.1 (PMIx_server_finalize).
         """
@@ -156,7 +159,8 @@ class Server(HostCalls):
         self._flush()
         _active = None
         atexit.unregister(self.close)
-        status = self._library.lib.PMIx_server_finalize()
+        # Never after a connect: 4.2 and 5.0 then go round for ever in their list of collectives.
+        status = SUCCESS if self._has_connected else self._library.lib.PMIx_server_finalize()
         self._open_gate()
         self._completions.progress_thread = None
         self._handlers.clear()
@@ -245,6 +249,7 @@ class Server(HostCalls):
     def _offer(self, entry: Entry, fields: tuple[Any, ...], function: Any, data: Any) -> int:
         number = next(self._ids)
         self._open[number] = Open(entry, function, data)
+        self._has_connected |= entry.upcall is upcalls.Connect
         if self._deliver(entry.upcall(number, *fields)):
             return SUCCESS
         if self._open.pop(number, None) is None:
