@@ -36,7 +36,7 @@ from fluxpmix.pmix.library import scrub_environment
 from fluxpmix.pmix.module_table import Answer, Entry
 from fluxpmix.pmix.replies import Open, Replies, answers_partly
 from fluxpmix.pmix.status import check
-from fluxpmix.pmix.types import Directives, Infos, Proc, find
+from fluxpmix.pmix.types import Directives, GroupOperation, Infos, Proc, find
 from fluxpmix.pmix.values import infos
 
 TYPE_CHECKING = False
@@ -105,6 +105,7 @@ class Server(HostCalls):
         self._ids = itertools.count(1)
         self._open: dict[int, Open] = {}
         self._has_connected = False
+        self._destructed: tuple[str, Any] | None = None  # the group, where the last upcall ended one
         self._handlers = {}
         self._fork_lock = allocate_lock()
         self._process = os.getpid()
@@ -244,7 +245,18 @@ class Server(HostCalls):
             # On return 4.2 frees what the callback would use, and answers the client itself.
             status = self._offer(entry, fields, self._library.ffi.NULL, data)
             return OPERATION_SUCCEEDED if status == SUCCESS else status
+        if self._is_asked_twice(entry, fields, data):
+            return SUCCESS
         return self._offer(entry, fields, function, data)
+
+    def _is_asked_twice(self, entry: Entry, fields: tuple[Any, ...], data: Any) -> bool:
+        """Whether this is what was asked just before: 5.0 asks twice to end a group whose members are all local.
+
+        Both times it wants one and the same answer; a second would use what the first has freed.
+        """
+        ends = entry.upcall is upcalls.Group and fields[0] is GroupOperation.DESTRUCT
+        before, self._destructed = self._destructed, (fields[1], data) if ends else None
+        return ends and before == self._destructed and (5, 0) <= self._library.version < (6, 0)
 
     def _offer(self, entry: Entry, fields: tuple[Any, ...], function: Any, data: Any) -> int:
         number = next(self._ids)
