@@ -1,4 +1,4 @@
-"""Connect and disconnect between real processes on two nodes, with both libraries; groups are refused, not lost."""
+"""Connect and disconnect between real processes on two nodes, with both libraries."""
 
 from __future__ import annotations
 
@@ -35,12 +35,3 @@ except PmixError as error: print(error.status.name)
 client.fence(); client.finalize()
 """
     assert job.run(*words, CLIENT + text).lines == ["ERR_INVALID_OPERATION"] * 4
-
-
-def test_a_group_is_refused_to_all_that_ask(job: Launch, words: list[str]) -> None:
-    text = """
-try: client.group_construct('g', procs)
-except PmixError as error: print(error.status.name)
-client.fence(); client.finalize()
-"""
-    assert job.run(*words, CLIENT + text).lines == ["ERR_NOT_SUPPORTED"] * 4

@@ -1,63 +1,108 @@
 """PMIx_Connect and PMIx_Disconnect over shells: Standard 4.2, section 11.3, and 17.3.14 and 15.
 
 `host.py` hands over each upcall once all local participants have called. Every shell knows all of the job's
-processes, so that connecting them is a barrier, after which the set counts as connected; disconnecting is
-one after which it does not.
+processes, so that connecting them is a barrier, after which the set counts as connected; disconnecting is one after
+which it does not. A set may be connected many times, and must be disconnected as often. That a process has
+ended all of its job hear in any case (`failure.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fluxpmix.host.capability import Capability
 from fluxpmix.host.collective import Collectives
 from fluxpmix.host.directory import Directory, UnknownProc
 from fluxpmix.host.effects import Buffer, Effect, Level, Log, Reply
-from fluxpmix.host.fence import local_status, timeout
+from fluxpmix.host.fence import timeout
+from fluxpmix.job.model import Job
+from fluxpmix.pmix import attributes
 from fluxpmix.pmix.status import Status
+from fluxpmix.pmix.types import Infos
 from fluxpmix.pmix.upcalls import Connect, Disconnect
 
 CONNECT, DISCONNECT = 2, 3  # operations, beside a fence's
 
+SUCCESS = int(Status.SUCCESS)
+# libpmix (4.2, 5.0) has a timer of its own that frees what an answer after it would use: be there before it.
+_LEAD = 0.1
+_DIED = (Status.ERR_LOST_CONNECTION, Status.ERR_PARTIAL_SUCCESS, Status.QUERY_PARTIAL_SUCCESS)
+_HONOURED = frozenset((attributes.TIMEOUT, attributes.LOCAL_COLLECTIVE_STATUS, "pmix.sorted.parr"))
 
-class Connects:
+
+class Connections(Capability):
     """The connections of one shell."""
 
     serves = (Connect, Disconnect)
 
-    def __init__(self, collectives: Collectives, directory: Directory, default_timeout: float | None) -> None:
+    def __init__(
+        self, collectives: Collectives, directory: Directory, job: Job, me: int, default_timeout: float | None
+    ) -> None:
         self._collectives = collectives
         self._directory = directory
+        self._me = me
         self._default_timeout = default_timeout
-        self._connected: set[bytes] = set()  # the signatures of connected sets
+        self._sets: dict[bytes, int] = {}  # how often each is connected, by signature
+        self._here = set(job.ranks(me))
+
+    @property
+    def sets(self) -> int:
+        """How many sets of processes are connected that have one here."""
+        return len(self._sets)
 
     def upcall(self, upcall: Connect | Disconnect, now: float, out: list[Effect]) -> None:
         """Enter this shell's part; the reply comes when all shells have entered theirs."""
-        connecting = isinstance(upcall, Connect)
+        joins = isinstance(upcall, Connect)
+        name, operation, step = ("connect", CONNECT, 1) if joins else ("disconnect", DISCONNECT, -1)
         try:
             signature = self._directory.signature(upcall.procs)
-            if not connecting and signature not in self._connected:
+            status = local_status(upcall.directives)
+            unknown = unsupported(upcall.directives, _HONOURED)
+            if unknown:
+                out.append(Log(Level.ERROR, f"{name}: {unknown} is required, but not supported"))
+                status = int(Status.ERR_NOT_SUPPORTED)
+            elif not joins and signature not in self._sets:
                 out.append(Log(Level.ERROR, "disconnect of processes that are not connected"))
-                out.append(Reply(upcall.id, Status.ERR_INVALID_OPERATION))
-                return
+                status = int(Status.ERR_INVALID_OPERATION)
 
-            def done(status: int, _blobs: Sequence[Buffer]) -> Effect:
-                if status == Status.SUCCESS:
-                    (self._connected.add if connecting else self._connected.discard)(signature)
-                return Reply(upcall.id, status)
+            def done(outcome: int, _blobs: Sequence[Buffer]) -> Effect:
+                if outcome == SUCCESS:
+                    self._sets[signature] = self._sets.get(signature, 0) + step
+                    if self._sets[signature] <= 0:
+                        del self._sets[signature]
+                return Reply(upcall.id, outcome)
 
-            self._collectives.contribute(
-                CONNECT if connecting else DISCONNECT,
-                upcall.procs,
-                None,
-                local_status(upcall.directives),
-                timeout(upcall.directives, self._default_timeout),
-                done,
-                now,
-                out,
-            )
-        except UnknownProc as error:
-            out.append(Log(Level.ERROR, f"{'connect' if connecting else 'disconnect'}: {error}"))
-            out.append(Reply(upcall.id, error.status))
-        except ValueError as error:
-            out.append(Log(Level.ERROR, f"{'connect' if connecting else 'disconnect'}: {error}"))
-            out.append(Reply(upcall.id, Status.ERR_BAD_PARAM))
+            limit = seconds(upcall.directives, self._default_timeout)
+            self._collectives.contribute(operation, upcall.procs, None, status, limit, done, now, out)
+        except (UnknownProc, ValueError) as error:
+            out.append(Log(Level.ERROR, f"{name}: {error}"))
+            out.append(Reply(upcall.id, getattr(error, "status", Status.ERR_BAD_PARAM)))
+
+    def exited(self, rank: int, wait_status: int, now: float, out: list[Effect]) -> None:
+        self._here.discard(rank)
+        for signature in list(self._sets):
+            if not self._here.intersection(self._directory.ranks_on(self._directory.parse(signature), self._me)):
+                del self._sets[signature]
+
+    def abandon(self, status: int, out: list[Effect]) -> None:
+        self._sets.clear()
+
+
+def seconds(directives: Infos, default: float | None) -> float | None:
+    """Return how long to wait for the others."""
+    given = timeout(directives, default)
+    return None if given is None else max(0.0, given - _LEAD)
+
+
+def unsupported(directives: Infos, honoured: frozenset[str]) -> str:
+    """Name what is required and not among `honoured`."""
+    return ", ".join(info.key for info in directives if info.required and info.key not in honoured)
+
+
+def local_status(directives: Infos) -> int:
+    """Return how it went among the local participants: the worst that libpmix says; a death fails it for all."""
+    worst = 0
+    for info in directives:
+        if info.key == attributes.LOCAL_COLLECTIVE_STATUS and isinstance(info.value, int):
+            worst = min(worst, int(Status.ERR_PROC_TERM_WO_SYNC) if info.value in _DIED else info.value)
+    return worst

@@ -50,6 +50,9 @@ class Tag(IntEnum):
     ENDED = 32  # from it: processes have ended
     CONTROL = 33  # job control: signal these processes of yours
     CONTROLLED = 34  # it is done, or they are not there
+    MEMBER = 41  # a process is gone that was a member of a group
+    GONE = 42  # group: which of your processes are gone?
+    ABSENT = 43  # these
 
 
 class FrameError(ValueError):

@@ -11,7 +11,7 @@ from fluxpmix.host import frames
 from fluxpmix.host.abort import Aborts
 from fluxpmix.host.capability import Capability
 from fluxpmix.host.collective import Collectives
-from fluxpmix.host.connect import Connects
+from fluxpmix.host.connect import Connections
 from fluxpmix.host.control import JobControls
 from fluxpmix.host.datastore import Datastore
 from fluxpmix.host.directory import Directory
@@ -21,9 +21,9 @@ from fluxpmix.host.event import Events
 from fluxpmix.host.failure import Failures
 from fluxpmix.host.fence import Fences
 from fluxpmix.host.frames import FrameError, Message, Tag
+from fluxpmix.host.group import Groups
 from fluxpmix.host.log import Logs
 from fluxpmix.host.query import Queries
-from fluxpmix.host.refusal import Refusals
 from fluxpmix.job.model import Job
 from fluxpmix.pmix.status import Status
 from fluxpmix.pmix.upcalls import Abort, ClientConnected, ClientFinalized, Upcall
@@ -65,6 +65,8 @@ class Host:
         self._datastore = Datastore(self._directory, job, shell_rank, default_timeout)
         self._events = Events(self._directory, shell_rank, self._size, fanout)
         self._failures = Failures(self._events, job, shell_rank, fanout)
+        self._connections = Connections(self._collectives, self._directory, job, shell_rank, default_timeout)
+        self._groups = Groups(self._collectives, self._directory, job, shell_rank, default_timeout)
         self._reaching: tuple[Capability, ...] = (
             self._dmodex,
             self._datastore,
@@ -72,14 +74,14 @@ class Host:
             self._events,
             self._failures,
             JobControls(self._directory, job, shell_rank),
+            self._connections,
+            self._groups,
         )
         self._capabilities: dict[type[Upcall], Any] = {
             upcall: capability
             for capability in (
-                Refusals(),  # first: what serves one of them takes its place
                 Fences(self._collectives, default_timeout),
                 Aborts(job),
-                Connects(self._collectives, self._directory, default_timeout),
                 Logs(),
                 *self._reaching,
             )
@@ -106,6 +108,11 @@ class Host:
     def stored(self) -> int:
         """How many published values this shell keeps."""
         return self._datastore.stored
+
+    @property
+    def bound(self) -> int:
+        """How many groups and connections have a process of this shell."""
+        return len(self._groups.groups) + self._connections.sets
 
     @property
     def deadline(self) -> float | None:
