@@ -12,21 +12,17 @@ from collections.abc import Sequence
 
 from fluxpmix.host.capability import Capability
 from fluxpmix.host.collective import Collectives
+from fluxpmix.host.directives import early_timeout, local_status, unsupported
 from fluxpmix.host.directory import Directory, UnknownProc
 from fluxpmix.host.effects import Buffer, Effect, Level, Log, Reply
-from fluxpmix.host.fence import timeout
 from fluxpmix.job.model import Job
 from fluxpmix.pmix import attributes
 from fluxpmix.pmix.status import Status
-from fluxpmix.pmix.types import Infos
 from fluxpmix.pmix.upcalls import Connect, Disconnect
 
 CONNECT, DISCONNECT = 2, 3  # operations, beside a fence's
 
 SUCCESS = int(Status.SUCCESS)
-# libpmix (4.2, 5.0) has a timer of its own that frees what an answer after it would use: be there before it.
-_LEAD = 0.1
-_DIED = (Status.ERR_LOST_CONNECTION, Status.ERR_PARTIAL_SUCCESS, Status.QUERY_PARTIAL_SUCCESS)
 _HONOURED = frozenset((attributes.TIMEOUT, attributes.LOCAL_COLLECTIVE_STATUS, "pmix.sorted.parr"))
 
 
@@ -72,7 +68,7 @@ class Connections(Capability):
                         del self._sets[signature]
                 return Reply(upcall.id, outcome)
 
-            limit = seconds(upcall.directives, self._default_timeout)
+            limit = early_timeout(upcall.directives, self._default_timeout)
             self._collectives.contribute(operation, upcall.procs, None, status, limit, done, now, out)
         except (UnknownProc, ValueError) as error:
             out.append(Log(Level.ERROR, f"{name}: {error}"))
@@ -86,23 +82,3 @@ class Connections(Capability):
 
     def abandon(self, status: int, out: list[Effect]) -> None:
         self._sets.clear()
-
-
-def seconds(directives: Infos, default: float | None) -> float | None:
-    """Return how long to wait for the others."""
-    given = timeout(directives, default)
-    return None if given is None else max(0.0, given - _LEAD)
-
-
-def unsupported(directives: Infos, honoured: frozenset[str]) -> str:
-    """Name what is required and not among `honoured`."""
-    return ", ".join(info.key for info in directives if info.required and info.key not in honoured)
-
-
-def local_status(directives: Infos) -> int:
-    """Return how it went among the local participants: the worst that libpmix says; a death fails it for all."""
-    worst = 0
-    for info in directives:
-        if info.key == attributes.LOCAL_COLLECTIVE_STATUS and isinstance(info.value, int):
-            worst = min(worst, int(Status.ERR_PROC_TERM_WO_SYNC) if info.value in _DIED else info.value)
-    return worst

@@ -17,9 +17,9 @@ from collections.abc import Sequence
 
 from fluxpmix.host import wire
 from fluxpmix.host.capability import Capability
+from fluxpmix.host.directives import timeout
 from fluxpmix.host.directory import Directory, UnknownProc
 from fluxpmix.host.effects import Effect, Level, Log, Reply, Send, Signal
-from fluxpmix.host.fence import timeout
 from fluxpmix.host.frames import NO_DIGEST, Message, Tag, encode
 from fluxpmix.host.publication import Refused
 from fluxpmix.host.spread import Window

@@ -17,9 +17,9 @@ from collections.abc import Iterable, Sequence
 
 from fluxpmix.host import publication, wire
 from fluxpmix.host.capability import Alarm, Capability
+from fluxpmix.host.directives import timeout
 from fluxpmix.host.directory import Directory, UnknownProc
 from fluxpmix.host.effects import Effect, Level, Log, Reply, Send
-from fluxpmix.host.fence import timeout
 from fluxpmix.host.frames import NO_DIGEST, Message, Tag, encode
 from fluxpmix.host.keyowner import BadBody, KeyOwner, found
 from fluxpmix.job.model import Job

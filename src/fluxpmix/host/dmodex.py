@@ -11,9 +11,9 @@ it is there, the request's time is over, or the rank can put no more.
 from __future__ import annotations
 
 from fluxpmix.host.capability import Alarm, Capability
+from fluxpmix.host.directives import timeout, unsupported
 from fluxpmix.host.directory import Directory, UnknownProc
 from fluxpmix.host.effects import Buffer, Effect, Level, Log, Reply, RequestModex, Send
-from fluxpmix.host.fence import timeout
 from fluxpmix.host.frames import NO_DIGEST, Message, Tag, encode
 from fluxpmix.host.modexdata import ANYTHING, ask, asked, holds
 from fluxpmix.pmix import attributes
@@ -130,9 +130,9 @@ class DirectModexes(Capability):
 
     def upcall(self, upcall: DirectModex, now: float, out: list[Effect]) -> None:
         """Ask for what `upcall.proc` put; the reply comes when its shell has answered."""
-        unknown = [info.key for info in upcall.directives if info.required and info.key not in _HONOURED]
+        unknown = unsupported(upcall.directives, _HONOURED)
         if unknown:
-            out.append(Log(Level.ERROR, f"get: {', '.join(unknown)} is required, but not supported"))
+            out.append(Log(Level.ERROR, f"get: {unknown} is required, but not supported"))
             out.append(Reply(upcall.id, Status.ERR_NOT_SUPPORTED))
             return
         key = find(upcall.directives, attributes.REQUIRED_KEY) or ""

@@ -22,7 +22,7 @@ from fluxpmix.host import wire
 from fluxpmix.host.bonds import Bond, Bonds, event
 from fluxpmix.host.capability import Capability
 from fluxpmix.host.collective import Collectives
-from fluxpmix.host.connect import local_status, seconds, unsupported
+from fluxpmix.host.directives import early_timeout, local_status, unsupported
 from fluxpmix.host.directory import Directory, UnknownProc
 from fluxpmix.host.effects import Buffer, Effect, Level, Log, Notify, Reply, Send
 from fluxpmix.host.frames import NO_DIGEST, Message, Tag, encode
@@ -153,7 +153,7 @@ class Groups(Capability):
             if status == SUCCESS and self._bonds.get(_key(name)) is not None:
                 out.append(Log(Level.ERROR, f"group {name}: there is one of this name already"))
                 status = int(Status.ERR_EXISTS)
-        limit = seconds(upcall.directives, self._default_timeout)
+        limit = early_timeout(upcall.directives, self._default_timeout)
         self._try(_Attempt(upcall, status, entry, None if limit is None else now + limit), now, out)
 
     def _try(self, attempt: _Attempt, now: float, out: list[Effect]) -> None:

@@ -7,6 +7,7 @@ chapter 8.
 from __future__ import annotations
 
 from fluxpmix.host import wire
+from fluxpmix.host.directives import unsupported
 from fluxpmix.pmix import attributes
 from fluxpmix.pmix.status import Status
 from fluxpmix.pmix.types import MAX_KEYLEN, DataArray, DataType, Info, Infos, Persistence, Proc, Range, Value, find
@@ -117,9 +118,9 @@ def who(proc: Proc, infos: Infos) -> tuple[Any, ...]:
 
 def refuse_unknown(infos: Infos) -> None:
     """Refuse a required directive that is not honoured."""
-    unknown = [info.key for info in infos if info.required and info.key not in DIRECTIVES]
+    unknown = unsupported(infos, DIRECTIVES)
     if unknown:
-        raise Refused(Status.ERR_NOT_SUPPORTED, f"{', '.join(unknown)} is required, but not supported")
+        raise Refused(Status.ERR_NOT_SUPPORTED, f"{unknown} is required, but not supported")
 
 
 def _ids(infos: Infos, key: str) -> tuple[int, ...] | None:

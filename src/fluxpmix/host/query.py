@@ -16,8 +16,8 @@ from collections.abc import Callable
 
 from fluxpmix.host import wire
 from fluxpmix.host.capability import Capability
+from fluxpmix.host.directives import timeout
 from fluxpmix.host.effects import Effect, Reply, Send
-from fluxpmix.host.fence import timeout
 from fluxpmix.host.frames import NO_DIGEST, Message, Tag, encode
 from fluxpmix.job.model import Job
 from fluxpmix.pmix import attributes

@@ -27,7 +27,7 @@ from fluxpmix.host.effects import (
 )
 from fluxpmix.host.host import Host
 from fluxpmix.host.supported import SUPPORTED
-from fluxpmix.pmix.status import PmixError, describe
+from fluxpmix.pmix.status import PmixError
 from fluxpmix.pmix.types import Proc
 from fluxpmix.shell.server import JobServer, Site
 
@@ -257,8 +257,3 @@ class Driver:
             self._carrier.post(partial(self._modex_ready, token, status, data))
 
         self._server.request_modex(proc, done)
-
-
-def status_line(status: int) -> str:
-    """Name a PMIx status for a log line."""
-    return f"{describe(status)} ({status})"
