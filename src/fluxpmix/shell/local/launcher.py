@@ -50,8 +50,7 @@ def run(request: Request) -> int:
         tasks.find(app.argv[0], env, app.wdir) for app, env in zip(job.apps, request.environments, strict=True)
     )
     cores = machine.cores()
-    for node in job.nodes:
-        machine.bindings(request.cpu_affinity, job, node.id, cores)  # a bad map is said here, and once
+    machine.bindings(request.cpu_affinity, job, 0, cores)  # a bad map is the same on all nodes: it is said here
     if len(job.nodes) > 1:
         load(request.libpmix)  # once for all shells; a single one loads it while we go on
         machine.topology_signature()

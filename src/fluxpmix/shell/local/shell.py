@@ -233,7 +233,7 @@ class JobShell:
         app = self._job.app_of(rank)
         assert self._driver is not None
         env = self._environment(app.index, rank, local_rank)
-        argv = [template.fill_known(word, self._values(rank, local_rank)) for word in app.argv]
+        argv = self._fill(app.argv, rank, local_rank)
         out, err = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
         stdin = self._open_input(rank, local_rank)
         try:
@@ -261,8 +261,7 @@ class JobShell:
         assert self._driver is not None
         env = dict(request.environments[app])
         templates = request.environment_templates[app] if request.environment_templates else ()
-        for name in templates:
-            env[name] = template.fill_known(env[name], self._values(rank, local_rank))
+        env |= zip(templates, self._fill([env[name] for name in templates], rank, local_rank), strict=True)
         env |= {
             "FLUX_TASK_RANK": str(rank),
             "FLUX_TASK_LOCAL_ID": str(local_rank),
@@ -277,6 +276,13 @@ class JobShell:
             env.setdefault("OMPI_MCA_btl_vader_backing_directory", self._directory)
         env |= self._driver.task_environment(rank)
         return env
+
+    def _fill(self, texts: Sequence[str], rank: int, local_rank: int) -> list[str]:
+        """Fill in the tags of a task's texts; most have none, and no values are made for them."""
+        if not any("{{" in text for text in texts):
+            return list(texts)
+        values = self._values(rank, local_rank)
+        return [template.fill_known(text, values) for text in texts]
 
     def _values(self, rank: int, local_rank: int) -> Mapping[str, str]:
         job = self._job
