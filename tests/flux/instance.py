@@ -18,25 +18,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-SOURCE = str(Path(__file__).resolve().parent.parent.parent / "src")
-CLIENTS = Path(__file__).resolve().parent.parent / "clients"
+from launching import CLIENTS as CLIENTS
+from launching import SOURCE, Result
+
 PATIENCE = 90.0  # seconds; nothing takes as long when all is well
-
-
-class Result:
-    """What became of a job."""
-
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code = code
-        self.out = out
-        self.err = err
-
-    @property
-    def lines(self) -> list[str]:
-        return sorted(self.out.splitlines())
-
-    def __repr__(self) -> str:
-        return f"exit code {self.code}\n--- stdout\n{self.out}\n--- stderr\n{self.err}"
 
 
 class Instance:

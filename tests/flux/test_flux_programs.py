@@ -4,29 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from instance import CLIENTS, Instance, libpmix
+from test_mpi import EXAMPLES, compiled
 
 pytestmark = pytest.mark.flux
-EXAMPLES = Path(__file__).resolve().parent.parent.parent / "examples"
 ATTRIBUTES = ("instance-level", "jobid-path", "parent-uri", "broker.mapping", "size")
-
-
-def compiled(mpicc: str | None, version: str, directory: Path) -> Path:
-    """Build the example with a compiler wrapper of Open MPI `version`, or skip."""
-    if mpicc is None:
-        pytest.skip(f"no compiler wrapper of Open MPI {version}: no mpicc")
-    told = subprocess.run([mpicc, "--showme:version"], capture_output=True, text=True, check=False)
-    if f"Open MPI {version}" not in told.stdout + told.stderr:
-        pytest.skip(f"{mpicc} is not of Open MPI {version}: {told.stdout}{told.stderr}")
-    program = directory / "allreduce"
-    subprocess.run([mpicc, "-o", program, EXAMPLES / "allreduce.c"], check=True, capture_output=True)
-    return program
 
 
 @pytest.mark.mpi5

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shaking import shake
 from simulator import NSPACE, Network, procs
 
 from fluxpmix.host import frames, wire
@@ -182,20 +183,7 @@ def test_whatever_frames_do_a_signal_is_sent_at_most_once_and_all_is_answered(da
     for number in range(data.draw(st.integers(1, 8))):
         ranks = data.draw(st.sets(st.integers(0, shells - 1), min_size=1))
         asked.append((network.signal(*ranks, signum=number + 1), number + 1, ranks))
-        for _ in range(data.draw(st.integers(0, 6))):
-            if not network.queues:
-                break
-            pair = data.draw(st.sampled_from(sorted(network.queues)))
-            queue = network.queues[pair]
-            fate = data.draw(st.sampled_from(["one", "again", "late", "lost"] if lossy else ["one", "again", "late"]))
-            if fate == "late":
-                queue.rotate(-1)
-            elif fate == "lost":
-                del network.queues[pair]
-                continue
-            elif fate == "again":
-                queue.append(queue[0])
-            network.deliver(pair)
+        shake(network, data, lossy)
     network.run()
     network.pass_time(6)
     for id_, signum, ranks in asked:

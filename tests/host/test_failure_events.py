@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shaking import shake
 from simulator import NSPACE
 from telling import Told
 
@@ -188,20 +189,7 @@ def test_whatever_frames_do_each_end_is_told_at_most_once_and_without_loss_once(
             network.finalize(rank)
         network.exit(rank, data.draw(st.sampled_from([0, 9, 256])))
         dead.append(rank)
-        for _ in range(data.draw(st.integers(0, 6))):
-            if not network.queues:
-                break
-            pair = data.draw(st.sampled_from(sorted(network.queues)))
-            queue = network.queues[pair]
-            fate = data.draw(st.sampled_from(["one", "again", "late", "lost"] if lossy else ["one", "again", "late"]))
-            if fate == "late":
-                queue.rotate(-1)
-            elif fate == "lost":
-                del network.queues[pair]
-                continue
-            elif fate == "again":
-                queue.append(queue[0])
-            network.deliver(pair)
+        shake(network, data, lossy)
     network.run()
     network.pass_time(1)
     # A shell tells until its last process is gone: those of `alive` have one to the end.
