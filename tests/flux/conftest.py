@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -11,9 +12,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from instance import Instance, libpmix
+from instance import SOURCE, Instance, libpmix
+from slurm_cluster import Slurm, Unavailable
 
-from fluxpmix.shell.flux import embedding
+from fluxpmix.shell.flux import embedding, location
 
 
 @pytest.fixture(scope="session")
@@ -71,3 +73,40 @@ def server(request: pytest.FixtureRequest) -> str:
     if path is None:
         pytest.skip(f"libpmix {request.param} is not installed")
     return path
+
+
+@pytest.fixture(scope="session")
+def upmi(plugin: Path) -> Path:
+    """The directory with the PMI client plugin, built from this tree beside the shell's."""
+    directory = plugin / embedding.UPMI_DIRECTORY
+    directory.mkdir(exist_ok=True)
+    embedding.build(str(directory), kind=embedding.UPMI)
+    assert location.Plugin(str(plugin)).upmi == str(directory / "pmix.so")
+    return directory
+
+
+@pytest.fixture
+def environment(plugin: Path, upmi: Path) -> dict[str, str]:
+    """What Flux needs to start under a PMIx launcher, and to run jobs with PMIx."""
+    env = {name: os.environ[name] for name in ("HOME", "LD_LIBRARY_PATH", "FLUXPMIX_LIBPMIX") if name in os.environ}
+    return env | {
+        "PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}",
+        "LANG": "C.UTF-8",
+        "PYTHONPATH": SOURCE,
+        "FLUX_PMI_CLIENT_SEARCHPATH": str(upmi),
+        "FLUX_PMI_CLIENT_METHODS": "simple pmix single",
+        "FLUX_SHELL_RC_PATH": str(plugin / "lua.d"),
+        "PRTE_ALLOW_RUN_AS_ROOT": "1",
+        "PRTE_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    }
+
+
+@pytest.fixture(scope="session")
+def slurm() -> Iterator[Slurm]:
+    """A Slurm of eight nodes."""
+    try:
+        cluster = Slurm()
+    except Unavailable as reason:
+        pytest.skip(f"no Slurm: {reason}")
+    yield cluster
+    cluster.close()

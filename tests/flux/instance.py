@@ -22,6 +22,7 @@ from launching import CLIENTS as CLIENTS
 from launching import SOURCE, Result
 
 PATIENCE = 90.0  # seconds; nothing takes as long when all is well
+ATTRIBUTES = "flux getattr size; flux getattr broker.mapping; flux getattr instance-level"
 
 
 class Instance:
@@ -180,3 +181,12 @@ def libpmix(version: str) -> str | None:
     except LibraryError:
         return None
     return found.path if ".".join(map(str, found.version[:2])) == version else None
+
+
+def run(env: dict[str, str], *words: str, code: int = 0) -> tuple[list[str], str]:
+    """Run a command that must end with `code`; return its lines and what it complained of."""
+    done = subprocess.run(
+        words, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert done.returncode == code, (done.stdout, done.stderr)
+    return done.stdout.splitlines(), done.stderr

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from instance import PATIENCE, SOURCE, Instance
+from instance import ATTRIBUTES, Instance, run
 
-from fluxpmix.shell.flux import embedding, location
-
-METHODS = "simple pmix single"
-ATTRIBUTES = "flux getattr size; flux getattr broker.mapping; flux getattr instance-level"
 NO_VARIABLE = "! env | grep ^PMIX_"
 
 pytestmark = [
@@ -25,40 +18,8 @@ needs_prterun = pytest.mark.skipif(shutil.which("prterun") is None, reason="prte
 PRTERUN = ("prterun", "--stdin", "none", "--map-by", ":oversubscribe")
 
 
-@pytest.fixture(scope="session")
-def upmi(plugin: Path) -> Path:
-    """The directory with the PMI client plugin, built from this tree beside the shell's."""
-    directory = plugin / embedding.UPMI_DIRECTORY
-    directory.mkdir(exist_ok=True)
-    embedding.build(str(directory), kind=embedding.UPMI)
-    assert location.Plugin(str(plugin)).upmi == str(directory / "pmix.so")
-    return directory
-
-
-@pytest.fixture
-def environment(upmi: Path, tmp_path: Path) -> dict[str, str]:
-    env = {name: os.environ[name] for name in ("HOME", "LD_LIBRARY_PATH", "FLUXPMIX_LIBPMIX") if name in os.environ}
-    return env | {
-        "PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}",
-        "LANG": "C.UTF-8",
-        "PYTHONPATH": SOURCE,
-        "FLUX_PMI_CLIENT_SEARCHPATH": str(upmi),
-        "FLUX_PMI_CLIENT_METHODS": METHODS,
-        "PRTE_ALLOW_RUN_AS_ROOT": "1",
-        "PRTE_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-    }
-
-
-def run(env: dict[str, str], *words: str, code: int = 0) -> tuple[list[str], str]:
-    done = subprocess.run(
-        words, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE, check=False
-    )
-    assert done.returncode == code, (done.stdout, done.stderr)
-    return done.stdout.splitlines(), done.stderr
-
-
 @needs_prterun
-@pytest.mark.parametrize("size", [1, 2, 4])
+@pytest.mark.parametrize("size", [1, 2, 4, 8])
 def test_an_instance_forms_under_prterun_and_knows_where_its_brokers_are(
     environment: dict[str, str], size: int
 ) -> None:

@@ -169,13 +169,12 @@ def _in_time(what: Callable[[], None], seconds: float) -> str:
 
 
 def _summarize(reports: list[Report], complaints: list[str], title: str | None, size: int, client: Client) -> Summary:
-    from fluxpmix.cli.check.judging import judge
+    from fluxpmix.cli.check.judging import Truth, judge
 
     launcher = next((name for variable, name in _LAUNCHERS if variable in os.environ), "an unknown launcher")
-    nodes = len({str(answer.value) for report in reports for answer in report.answers if answer.name == "PMIX_NODEID"})
     facts = {
         "ranks": size,
-        "nodes": max(nodes, 1),
+        "nodes": Truth(reports).nodes,
         "client": f"libpmix {'.'.join(map(str, client.library.version))}",
     }
     rows = (*judge(reports), *_operation_rows(reports))

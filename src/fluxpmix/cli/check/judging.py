@@ -49,6 +49,11 @@ class Truth:
         self.local_rank_of = {rank: values.get("PMIX_LOCAL_RANK") for rank, values in own.items()}
         self.complete = len(own) == self.size
 
+    @property
+    def nodes(self) -> int:
+        """Return how many nodes the ranks say they are on."""
+        return len({(self.node_of[rank], self.host_of[rank]) for rank in self.ranks})
+
     def on_node(self, rank: int) -> list[int]:
         """Return the ranks that share a node with `rank`."""
         return [each for each in self.ranks if self.node_of[each] == self.node_of[rank]]

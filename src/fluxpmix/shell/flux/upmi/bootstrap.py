@@ -114,10 +114,23 @@ class Bootstrap:
         return self._map
 
     def _map_of_ranks(self) -> TaskMap:
-        """Return the map that each rank's node id makes; a job may be on other nodes than the first."""
-        ids = [int(self._client.get(attributes.NODEID, Proc(self.name, rank), _AT_HAND)) for rank in range(self.size)]
-        index = {node: number for number, node in enumerate(sorted(set(ids)))}
-        return TaskMap.nodes(index[node] for node in ids)
+        """Return the map that each rank's node id and host name make; a job may be on other nodes than the first.
+
+        Neither does alone: under Slurm libpmix 5.0 gives the own node's id for every rank, and emulated
+        nodes may share a host's name.
+        """
+        places = [self._place(Proc(self.name, rank)) for rank in range(self.size)]
+        first = {place: rank for rank, place in reversed(list(enumerate(places)))}
+        nodes = sorted(first, key=lambda place: (place[0], first[place]))
+        index = {place: number for number, place in enumerate(nodes)}
+        return TaskMap.nodes(index[place] for place in places)
+
+    def _place(self, proc: Proc) -> tuple[int, str]:
+        node = int(self._client.get(attributes.NODEID, proc, _AT_HAND))
+        try:
+            return node, str(self._client.get(attributes.HOSTNAME, proc, _AT_HAND))
+        except PmixNotFound:
+            return node, ""
 
     def _map_of_nodes(self) -> TaskMap:
         """Return the map that the nodes' names and the processes on each make."""
