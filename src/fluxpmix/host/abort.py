@@ -6,8 +6,8 @@ something that Flux does either: it is refused, as the Standard allows.
 
 from __future__ import annotations
 
+from fluxpmix.host.directory import Directory
 from fluxpmix.host.effects import Effect, Raise, Reply
-from fluxpmix.job.model import Job
 from fluxpmix.pmix.status import Status
 from fluxpmix.pmix.types import RANK_WILDCARD
 from fluxpmix.pmix.upcalls import Abort
@@ -18,18 +18,20 @@ class Aborts:
 
     serves = (Abort,)
 
-    def __init__(self, job: Job) -> None:
-        self._job = job
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
 
     def upcall(self, upcall: Abort, now: float, out: list[Effect]) -> None:
         """End the job, or refuse where only a part of it is to end."""
-        if any(proc.nspace != self._job.nspace for proc in upcall.procs):
-            out.append(Reply(upcall.id, Status.ERR_NOT_FOUND))
-            return
-        ranks = {proc.rank for proc in upcall.procs}
-        if ranks and RANK_WILDCARD not in ranks and not ranks.issuperset(range(self._job.size)):
-            out.append(Reply(upcall.id, Status.ERR_PARAM_VALUE_NOT_SUPPORTED))
-            return
+        for nspace in {proc.nspace for proc in upcall.procs}:
+            member = self._directory.get(nspace)
+            if member is None:
+                out.append(Reply(upcall.id, Status.ERR_NOT_FOUND))
+                return
+            ranks = {proc.rank for proc in upcall.procs if proc.nspace == nspace}
+            if RANK_WILDCARD not in ranks and not ranks.issuperset(range(member.job.size)):
+                out.append(Reply(upcall.id, Status.ERR_PARAM_VALUE_NOT_SUPPORTED))
+                return
         text = f": {upcall.message}" if upcall.message else ""
         message = f"PMIx_Abort by rank {upcall.proc.rank} with status {upcall.status}{text}"
         out.append(Raise(message, exit_code(upcall.status)))

@@ -16,7 +16,6 @@ from fluxpmix.host.directory import Directory
 from fluxpmix.host.effects import Effect, Notify, Send
 from fluxpmix.host.event import TOLD
 from fluxpmix.host.frames import NO_DIGEST, Message, Tag, encode
-from fluxpmix.job.model import Job
 from fluxpmix.pmix import attributes
 from fluxpmix.pmix.status import Status
 from fluxpmix.pmix.types import DataArray, DataType, Info, Proc, Range
@@ -51,15 +50,14 @@ Tell: TypeAlias = Callable[[Bond, int, Proc, "Sequence[Proc]"], Notify]
 class Bonds:
     """All bonds of one kind that have a process of this shell. Methods append the effects they want to `out`."""
 
-    def __init__(self, directory: Directory, job: Job, me: int, tag: Tag, tell: Tell) -> None:
+    def __init__(self, directory: Directory, me: int, tag: Tag, tell: Tell) -> None:
         self._directory = directory
-        self._job = job
         self._me = me
         self._tag = tag
         self._tell = tell
         self._bonds: dict[bytes, Bond] = {}
         self._later: list[Bond] = []
-        self.here = set(job.ranks(me))
+        self.here = set(directory.numbers_on(me))
 
     def __len__(self) -> int:
         return len(self._bonds)
@@ -129,7 +127,7 @@ class Bonds:
         if not (isinstance(body, tuple) and list(map(type, body)) == [int, bytes, int]):
             return "the end of nobody"
         rank, key, status = body
-        if not 0 <= rank < self._job.size or self._directory.shell_of(rank) != source:
+        if not self._directory.is_on(rank, source):
             return "the end of a process that is not the sender's"
         bond = self._bonds.get(key)
         if bond is not None and self._directory.includes(bond.procs, rank) and -(2**31) <= status < 0:
@@ -164,8 +162,8 @@ class Bonds:
         """Tell, of a bond that is made, the ends that were not told yet; forget one that has nobody left here."""
         if not bond.times:
             return
-        nspace, mine = self._job.nspace, self._mine(bond)
-        stay = [Proc(nspace, rank) for rank in mine if rank in self.here]
+        mine = self._mine(bond)
+        stay = [self._directory.proc(rank) for rank in mine if rank in self.here]
         for rank, status in bond.gone.items():
             if rank in bond.told or not bond.announces:
                 continue
@@ -175,7 +173,7 @@ class Bonds:
                 frame = encode(Message(self._tag, 0, 0, NO_DIGEST, 0, (block,)))
                 out.extend(Send(shell, frame) for shell in bond.shells if shell != self._me)
             if stay:
-                out.append(self._tell(bond, status, Proc(nspace, rank), stay))
+                out.append(self._tell(bond, status, self._directory.proc(rank), stay))
         if not stay:
             bond.times = 0
             self._drop(bond)

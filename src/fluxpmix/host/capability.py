@@ -1,11 +1,13 @@
 """What `host.py` tells every capability that reaches over shells, and what each may leave out.
 
 A capability that needs more than its upcalls derives from this: `host.py` holds one of each, hands it
-the frames whose tags it `takes`, and tells it of deaths, lost shells, the time and the end.
+the frames whose tags it `takes`, and tells it of deaths, lost shells, the time and the end. A bare `rank`
+in `host/` is a process's number, which counts on over the jobs of the host (`directory.py`).
 """
 
 from __future__ import annotations
 
+from fluxpmix.host.directory import Member
 from fluxpmix.host.effects import Effect
 from fluxpmix.host.frames import Message, Tag
 from fluxpmix.pmix.upcalls import Upcall
@@ -59,6 +61,12 @@ class Capability:
     def receive(self, source: int, message: Message, now: float, out: list[Effect]) -> str | None:
         """Take a frame of peer `source`, one of `takes`. Returns what is wrong with it, if something is."""
         raise NotImplementedError
+
+    def added(self, member: Member, now: float, out: list[Effect]) -> None:
+        """A spawned job is known from now on: it has processes that are still to be started."""
+
+    def removed(self, member: Member) -> None:
+        """It came to nothing: none of its processes runs, or will."""
 
     def started(self, rank: int, pid: int) -> None:
         """Task `rank` of this shell runs."""

@@ -1,9 +1,9 @@
 """PMIx_Connect and PMIx_Disconnect over shells: Standard 4.2, section 11.3, and 17.3.14 and 15.
 
-`host.py` hands over each upcall once all local participants have called. Every shell knows all of the job's
-processes, so that connecting them is a barrier, after which the set counts as connected; disconnecting is one after
+`host.py` hands over each upcall once all local participants have called. Every shell knows all processes of all
+jobs, so that connecting them is a barrier, after which the set counts as connected; disconnecting is one after
 which it does not. A set may be connected many times, and must be disconnected as often. That a process has
-ended all of its job hear in any case (`failure.py`).
+ended all of its job hear in any case, and those of other jobs that are connected to it (`failure.py`).
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from collections.abc import Sequence
 from fluxpmix.host.capability import Capability
 from fluxpmix.host.collective import Collectives
 from fluxpmix.host.directives import early_timeout, local_status, unsupported
-from fluxpmix.host.directory import Directory, UnknownProc
+from fluxpmix.host.directory import Directory, Member, UnknownProc
 from fluxpmix.host.effects import Buffer, Effect, Level, Log, Reply
 from fluxpmix.job.model import Job
 from fluxpmix.pmix import attributes
 from fluxpmix.pmix.status import Status
+from fluxpmix.pmix.types import Proc
 from fluxpmix.pmix.upcalls import Connect, Disconnect
 
 CONNECT, DISCONNECT = 2, 3  # operations, beside a fence's
@@ -73,6 +74,25 @@ class Connections(Capability):
         except (UnknownProc, ValueError) as error:
             out.append(Log(Level.ERROR, f"{name}: {error}"))
             out.append(Reply(upcall.id, getattr(error, "status", Status.ERR_BAD_PARAM)))
+
+    def bind(self, procs: Sequence[Proc]) -> None:
+        """Take processes for connected: those of a spawned job and the one that has spawned it."""
+        signature = self._directory.signature(procs)
+        self._sets[signature] = self._sets.get(signature, 0) + 1
+
+    def partners(self, number: int) -> tuple[Proc, ...]:
+        """Return the processes of this shell that are connected to one of another job."""
+        nspace = self._directory.proc(number).nspace
+        found: set[int] = set()
+        for signature in self._sets:
+            procs = self._directory.parse(signature)
+            if self._directory.includes(procs, number):
+                found.update(self._directory.ranks_on(procs, self._me))
+        others = map(self._directory.proc, sorted(found & self._here))
+        return tuple(proc for proc in others if proc.nspace != nspace)
+
+    def added(self, member: Member, now: float, out: list[Effect]) -> None:
+        self._here.update(member.on(self._me))
 
     def exited(self, rank: int, wait_status: int, now: float, out: list[Effect]) -> None:
         self._here.discard(rank)

@@ -7,7 +7,7 @@ Files that a process wants removed when it ends (PMIX_REGISTER_CLEANUP and its k
 registers its shared memory) are libpmix's own affair, but only where the host serves job control at all. What
 nobody here can do (restart, checkpoint, provision, preempt, define a set) is refused, and the job's log says why.
 
-    CONTROL     generation: the asker's token; block: signal, (rank, ...) or None for all
+    CONTROL     generation: the asker's token; block: signal, (number, ...)
     CONTROLLED  generation: the token asked with; status: whether one of those was there
 """
 
@@ -18,12 +18,11 @@ from collections.abc import Sequence
 from fluxpmix.host import wire
 from fluxpmix.host.capability import Capability
 from fluxpmix.host.directives import timeout
-from fluxpmix.host.directory import Directory, UnknownProc
+from fluxpmix.host.directory import Directory, Member, UnknownProc
 from fluxpmix.host.effects import Effect, Level, Log, Reply, Send, Signal
 from fluxpmix.host.frames import NO_DIGEST, Message, Tag, encode
 from fluxpmix.host.publication import Refused
 from fluxpmix.host.spread import Window
-from fluxpmix.job.model import Job
 from fluxpmix.pmix import attributes
 from fluxpmix.pmix.status import Status
 from fluxpmix.pmix.types import RANK_WILDCARD, Info, Infos, Proc, find, is_true
@@ -82,11 +81,10 @@ class JobControls(Capability):
     serves = (JobControl,)
     takes = (Tag.CONTROL, Tag.CONTROLLED)
 
-    def __init__(self, directory: Directory, job: Job, me: int) -> None:
+    def __init__(self, directory: Directory, me: int) -> None:
         self._directory = directory
-        self._job = job
         self._me = me
-        self._alive = set(job.ranks(me))
+        self._alive = set(directory.numbers_on(me))
         self._lost: set[int] = set()
         self._open: dict[int, _Open] = {}  # by token
         self._tokens = 0
@@ -110,7 +108,8 @@ class JobControls(Capability):
                 return
             signum = _signal(upcall.directives)
             name = self._name(upcall)
-            shells = self._directory.shells(upcall.targets or (Proc(self._job.nspace, RANK_WILDCARD),))
+            targets = upcall.targets or (Proc(upcall.proc.nspace, RANK_WILDCARD),)
+            shells = self._directory.shells(targets)
         except (Refused, UnknownProc) as error:
             status = error.status if isinstance(error, Refused) else NOT_FOUND
             out.append(Log(Level.WARNING, f"PMIx_Job_control by rank {upcall.proc.rank} is refused: {error}"))
@@ -121,11 +120,11 @@ class JobControls(Capability):
         one = _Open(upcall, name, set(others), None if seconds is None else now + seconds)
         self._tokens = (self._tokens + 1) & 0xFFFFFFFF
         for shell in sorted(others):
-            block = (self._me, wire.encode((signum, self._ranks(upcall.targets, shell))))
+            block = (self._me, wire.encode((signum, self._directory.ranks_on(targets, shell))))
             out.append(Send(shell, encode(Message(Tag.CONTROL, 0, self._tokens, NO_DIGEST, 0, (block,)))))
         self._open[self._tokens] = one
         if self._me in shells:
-            one.found = self._signal(signum, self._ranks(upcall.targets, self._me), out)
+            one.found = self._signal(signum, self._directory.ranks_on(targets, self._me), out)
         self._check(self._tokens, out)
 
     def receive(self, source: int, message: Message, now: float, out: list[Effect]) -> str | None:
@@ -152,6 +151,9 @@ class JobControls(Capability):
         return None
 
     # -- what happens ------------------------------------------------------------------------------
+
+    def added(self, member: Member, now: float, out: list[Effect]) -> None:
+        self._alive.update(member.on(self._me))
 
     def exited(self, rank: int, wait_status: int, now: float, out: list[Effect]) -> None:
         self._alive.discard(rank)
@@ -196,15 +198,9 @@ class JobControls(Capability):
         out.extend(Reply(self._open.pop(token).upcall, CANCELED) for token in meant)
         out.append(Reply(upcall.id, SUCCESS))
 
-    def _ranks(self, targets: Sequence[Proc], shell: int) -> tuple[int, ...] | None:
-        """Return those of `targets` on `shell`, None for all there."""
-        if not targets or any(proc.rank == RANK_WILDCARD for proc in targets):
-            return None
-        return self._directory.ranks_on(targets, shell)
-
-    def _signal(self, signum: int, ranks: Sequence[int] | None, out: list[Effect]) -> bool:
+    def _signal(self, signum: int, ranks: Sequence[int], out: list[Effect]) -> bool:
         """Send a signal to tasks of this shell. Returns whether one was there."""
-        alive = self._alive if ranks is None else self._alive.intersection(ranks)
+        alive = self._alive.intersection(ranks)
         if alive:
             out.append(Signal(signum, tuple(sorted(alive))))
         return bool(alive)
@@ -222,8 +218,7 @@ class JobControls(Capability):
         if type(order) is not tuple or len(order) != 2 or not _is_signal(order[0]):
             return False
         ranks = order[1]
-        mine = self._job.ranks(self._me)
-        return ranks is None or (type(ranks) is tuple and all(type(rank) is int and rank in mine for rank in ranks))
+        return type(ranks) is tuple and all(type(n) is int and self._directory.is_on(n, self._me) for n in ranks)
 
 
 def _signal(directives: Infos) -> int:

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from fluxpmix.host import publication, wire
 from fluxpmix.host.capability import Alarm, Capability
 from fluxpmix.host.directives import timeout
-from fluxpmix.host.directory import Directory, UnknownProc
+from fluxpmix.host.directory import Directory, Member, UnknownProc
 from fluxpmix.host.effects import Effect, Level, Log, Reply, Send
 from fluxpmix.host.frames import NO_DIGEST, Message, Tag, encode
 from fluxpmix.host.keyowner import BadBody, KeyOwner, found
@@ -76,10 +76,13 @@ class Datastore(Capability):
         self._tokens = 0
         self._alarm = Alarm()
         self._lost: set[int] = set()
-        self._gone: set[int] = set()  # ranks here whose task has ended
+        self._gone: set[int] = set()  # processes here whose task has ended
         self._kept_by: dict[Proc, set[int]] = {}  # owners of what a process here published for its life
-        # Of several applications, how many processes each has here; of one, the end is the job's.
-        self._running = Counter(job.app_of(rank).index for rank in job.ranks(me)) if len(job.apps) > 1 else None
+        # Of several applications, how many processes each has here; of one, the end is the job's. An application
+        # is named by the number of its first process.
+        self._running: Counter[int] | None = None
+        if len(job.apps) > 1:
+            self._count(directory.first)
         self._ended: dict[int, set[int]] = {}  # application: shells where it has ended (shell 0 counts)
         self.counters = {"published": 0, "looked up": 0, "given back": 0}
 
@@ -167,10 +170,10 @@ class Datastore(Capability):
 
     def _begin(self, upcall: Publish | Lookup | Unpublish, tag: Tag, infos: Infos, now: float) -> tuple[int, _Open]:
         try:
-            self._directory.shells((upcall.proc,))
+            number = self._directory.number(upcall.proc)
         except UnknownProc as error:
             raise publication.Refused(error.status, str(error)) from None
-        if upcall.proc.rank in self._gone:
+        if number in self._gone:
             raise publication.Refused(Status.ERR_PROC_TERM_WO_SYNC, "the process is gone")
         seconds = timeout(infos, self._default_timeout)
         return self._token(), _Open(upcall, tag, None if seconds is None else now + seconds)
@@ -302,7 +305,7 @@ class Datastore(Capability):
     def exited(self, rank: int, wait_status: int, now: float, out: list[Effect]) -> None:
         """End what a process waited for, and what it published for its life or its application's."""
         self._gone.add(rank)
-        proc = Proc(self._job.nspace, rank)
+        proc = self._directory.proc(rank)
         for token, one in list(self._open.items()):
             if one.proc == proc and token in self._open:
                 self._end(token, one, DIED, now, out)
@@ -310,7 +313,7 @@ class Datastore(Capability):
             self._to(owner, Tag.PURGE, 0, SUCCESS, (_PROC_ENDED, proc), now, out)
         if self._running is None:
             return
-        app = self._job.app_of(rank).index
+        app = self._app_of(rank)
         self._running[app] -= 1
         if not self._running[app]:
             self._to(0, Tag.PURGE, 0, SUCCESS, (_APP_ENDED_HERE, app), now, out)
@@ -325,13 +328,14 @@ class Datastore(Capability):
             self._owner.store.purge(
                 lambda item: item.publisher.proc == what and item.persistence is Persistence.PROCESS
             )
-        elif type(what) is not int or not 0 <= what < len(self._job.apps):
+        elif type(what) is not int or not self._is_app(what):
             raise BadBody(f"the end of application {what!r}")
         elif kind == _APP_ENDED:
-            first = self._job.app_first_rank(what)
-            ranks = range(first, first + self._job.apps[what].size)
             self._owner.store.purge(
-                lambda item: item.publisher.proc.rank in ranks and item.persistence is Persistence.APPLICATION
+                lambda item: (
+                    item.persistence is Persistence.APPLICATION
+                    and self._app_of(self._directory.number(item.publisher.proc)) == what
+                )
             )
         else:
             self._ended.setdefault(what, set()).add(source)
@@ -340,9 +344,7 @@ class Datastore(Capability):
     def _count_ended(self, now: float, out: list[Effect]) -> None:
         """Tell all shells of applications that have ended on all of theirs."""
         for app, shells in list(self._ended.items()):
-            first = self._job.app_first_rank(app)
-            nodes = self._job.taskmap.node_column()
-            if {*nodes[first : first + self._job.apps[app].size]} <= shells | self._lost:
+            if self._shells_of(app) <= shells | self._lost:
                 del self._ended[app]
                 for shell in range(self._shells):
                     self._to(shell, Tag.PURGE, 0, SUCCESS, (_APP_ENDED, app), now, out)
@@ -369,7 +371,37 @@ class Datastore(Capability):
         self._open.clear()
         self._owner.clear()
 
+    def added(self, member: Member, now: float, out: list[Effect]) -> None:
+        if self._running is None:
+            running = self._count(self._directory.first)
+            if self._directory.first.on(self._me) and not any(running.values()):
+                self._to(0, Tag.PURGE, 0, SUCCESS, (_APP_ENDED_HERE, 0), now, out)
+        self._count(member)
+
     # -- inside ------------------------------------------------------------------------------------
+
+    def _count(self, member: Member) -> Counter[int]:
+        """Count a job's processes here by application: its end is one, from now on."""
+        if self._running is None:
+            self._running = Counter()
+        self._running.update(self._app_of(number) for number in member.on(self._me) if number not in self._gone)
+        return self._running
+
+    def _app_of(self, number: int) -> int:
+        """Return the application of a process, as the number of its first."""
+        member = self._directory.member_of(number)
+        return member.first + member.job.app_first_rank(member.job.app_of(number - member.first).index)
+
+    def _is_app(self, app: int) -> bool:
+        try:
+            return self._app_of(app) == app
+        except LookupError:
+            return False
+
+    def _shells_of(self, app: int) -> set[int]:
+        member = self._directory.member_of(app)
+        size = member.job.app_of(app - member.first).size
+        return {self._directory.shell_of(number) for number in range(app, app + size)}
 
     def _token(self) -> int:
         self._tokens = (self._tokens + 1) & 0xFFFFFFFF

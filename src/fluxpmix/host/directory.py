@@ -1,10 +1,15 @@
 """Who is where: the one place that turns processes into shells, and checks that they exist.
 
-Used by every capability that reaches over shells.
+Used by every capability that reaches over shells. A host begins with one job; those that are spawned later are
+added, in one order on every shell. Inside `host/`, and between hosts and carriers, a process is known by its
+*number*: in the first job that is its rank, and each later job's ranks follow on. (It is PMIX_GLOBAL_RANK, counted
+from this job.) A number alone so says which process is meant, and is never used twice.
 """
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_right
 from collections.abc import Sequence
 
 from fluxpmix.job import idset
@@ -12,76 +17,198 @@ from fluxpmix.job.model import Job
 from fluxpmix.pmix.status import Status
 from fluxpmix.pmix.types import RANK_WILDCARD, Proc
 
+_NOWHERE = 0xFFFFFFFF  # the node of a number that no job has
+
 
 class UnknownProc(LookupError):
     """A process that this host does not know; `status` is what to answer."""
 
-    def __init__(self, proc: Proc, status: Status) -> None:
+    def __init__(self, proc: Proc | int, status: Status) -> None:
         super().__init__(f"{proc} is not known here")
         self.status = status
+
+
+class Member:
+    """One job of the directory: `first` is the number of its rank 0, `occupied` the shells with a process of it."""
+
+    __slots__ = ("first", "job", "occupied")
+
+    def __init__(self, job: Job, first: int) -> None:
+        self.job = job
+        self.first = first
+        self.occupied = tuple(node for node, count in enumerate(job.taskmap.counts()) if count)
+
+    @property
+    def numbers(self) -> range:
+        """The numbers of its processes."""
+        return range(self.first, self.first + self.job.size)
+
+    def on(self, shell: int) -> Sequence[int]:
+        """Return the numbers of its processes on `shell`, ascending."""
+        ranks, first = self.job.ranks(shell), self.first
+        return ranks if not first else tuple(first + rank for rank in ranks)
 
 
 class Directory:
     """The processes of the jobs that this shell knows."""
 
     def __init__(self, job: Job) -> None:
-        self._job = job
+        self.first = Member(job, 0)
+        self._members = {job.nspace: self.first}
+        self._order = [self.first]  # ascending; those that were removed stay, for their numbers do
         self._nodes = job.taskmap.node_column()
-        self._occupied = tuple(node for node, count in enumerate(job.taskmap.counts()) if count)
+
+    # -- jobs ----------------------------------------------------------------------------------------
+
+    @property
+    def size(self) -> int:
+        """One more than the highest number."""
+        return len(self._nodes)
+
+    @property
+    def members(self) -> Sequence[Member]:
+        """The jobs that are known, in the order in which they came."""
+        return tuple(self._members.values())
+
+    def get(self, nspace: str) -> Member | None:
+        """Return the job of a namespace."""
+        return self._members.get(nspace)
+
+    def add(self, job: Job, first: int) -> Member:
+        """Know a further job, whose rank 0 is number `first`. Raises ValueError where it does not follow on."""
+        if first < self.size or job.nspace in self._members:
+            raise ValueError(f"job {job.nspace} with processes from number {first}: {self.size} are taken")
+        # Jobs that this shell was never told of, as they came to nothing, leave a gap.
+        nodes = array("I", self._nodes)  # hosts may share the column of a task map
+        nodes.extend([_NOWHERE] * (first - len(nodes)))
+        nodes.extend(job.taskmap.node_column())
+        self._nodes = nodes
+        member = self._members[job.nspace] = Member(job, first)
+        self._order.append(member)
+        return member
+
+    def remove(self, nspace: str) -> None:
+        """Forget a job that came to nothing; its numbers stay taken."""
+        member = self._members.pop(nspace, None)
+        for number in member.numbers if member is not None else ():
+            self._nodes[number] = _NOWHERE
+
+    def member_of(self, number: int) -> Member:
+        """Return the job that a number belongs to. Raises `UnknownProc`."""
+        if len(self._order) == 1 and 0 <= number < self.size:
+            return self.first
+        if number >= 0:
+            at = bisect_right(self._order, number, key=lambda member: member.first) - 1
+            member = self._order[at]
+            if number in member.numbers and member.job.nspace in self._members:
+                return member
+        raise UnknownProc(number, Status.ERR_NOT_FOUND)
+
+    # -- one process ---------------------------------------------------------------------------------
+
+    def number(self, proc: Proc) -> int:
+        """Return the number of a process. Raises `UnknownProc`."""
+        member = self._member(proc)
+        if proc.rank == RANK_WILDCARD:
+            raise UnknownProc(proc, Status.ERR_BAD_PARAM)
+        return member.first + proc.rank
+
+    def proc(self, number: int) -> Proc:
+        """Return the name of the process with a number. Raises `UnknownProc`."""
+        member = self.member_of(number)
+        return Proc(member.job.nspace, number - member.first)
+
+    def shell_of(self, number: int) -> int:
+        """Return the shell of a process. Raises `UnknownProc`."""
+        if 0 <= number < len(self._nodes) and (shell := self._nodes[number]) != _NOWHERE:
+            return shell
+        raise UnknownProc(number, Status.ERR_NOT_FOUND)
+
+    def is_on(self, number: int, shell: int) -> bool:
+        """Whether there is a process of that number, on `shell`."""
+        return 0 <= number < len(self._nodes) and self._nodes[number] == shell
+
+    def numbers_on(self, shell: int) -> Sequence[int]:
+        """Return the numbers of all processes that ever were on `shell`, ascending."""
+        if len(self._members) == 1:
+            return self.first.on(shell)
+        return tuple(number for member in self._members.values() for number in member.on(shell))
+
+    # -- many ----------------------------------------------------------------------------------------
 
     def shells(self, procs: Sequence[Proc]) -> tuple[int, ...]:
         """Return the shells that host at least one of `procs`, ascending. Raises `UnknownProc`."""
+        if len(procs) == 1 and procs[0].rank == RANK_WILDCARD:
+            return self._member(procs[0]).occupied
         found: set[int] = set()
         for proc in procs:
-            self._check(proc)
+            member = self._member(proc)
             if proc.rank == RANK_WILDCARD:
-                return self._all(procs)
-            found.add(self._nodes[proc.rank])
+                found.update(member.occupied)
+            else:
+                found.add(self._nodes[member.first + proc.rank])
         return tuple(sorted(found))
 
-    def shell_of(self, rank: int) -> int:
-        """Return the shell of a rank of the job."""
-        return self._nodes[rank]
-
     def ranks_on(self, procs: Sequence[Proc], shell: int) -> tuple[int, ...]:
-        """Return the ranks among `procs` that run on `shell`."""
-        if any(proc.rank == RANK_WILDCARD for proc in procs):
-            return tuple(self._job.ranks(shell))
-        return tuple(sorted({proc.rank for proc in procs if self._nodes[proc.rank] == shell}))
+        """Return the numbers of those among `procs` that run on `shell`, ascending."""
+        if len(procs) == 1 and procs[0].rank == RANK_WILDCARD:
+            return tuple(self._member(procs[0]).on(shell))
+        found: set[int] = set()
+        for proc in procs:
+            member = self._member(proc)
+            if proc.rank == RANK_WILDCARD:
+                found.update(member.on(shell))
+            elif self._nodes[member.first + proc.rank] == shell:
+                found.add(member.first + proc.rank)
+        return tuple(sorted(found))
 
-    def includes(self, procs: Sequence[Proc], rank: int) -> bool:
-        """Whether `procs` name rank `rank` of the job, by itself or by a wildcard."""
-        return any(proc.rank in (rank, RANK_WILDCARD) for proc in procs)
+    def expand(self, procs: Sequence[Proc]) -> tuple[Proc, ...]:
+        """Return `procs` one by one, without wildcards, in order."""
+        found: set[Proc] = set()
+        for proc in procs:
+            nspace, size = proc.nspace, self._member(proc).job.size
+            found.update(Proc(nspace, rank) for rank in (range(size) if proc.rank == RANK_WILDCARD else (proc.rank,)))
+        return tuple(sorted(found))
+
+    def includes(self, procs: Sequence[Proc], number: int) -> bool:
+        """Whether `procs` name the process with a number, by itself or by a wildcard."""
+        member = self.member_of(number)
+        nspace, ranks = member.job.nspace, (number - member.first, RANK_WILDCARD)
+        return any(proc.rank in ranks and proc.nspace == nspace for proc in procs)
 
     def signature(self, procs: Sequence[Proc]) -> bytes:
         """Return the canonical text of a set of processes: the same on every shell, in any order."""
-        if any(proc.rank == RANK_WILDCARD for proc in procs):
-            return f"{self._job.nspace}\0*".encode()
-        return f"{self._job.nspace}\0{idset.encode(proc.rank for proc in procs)}".encode()
+        jobs: dict[str, list[int]] = {}
+        for proc in procs:
+            jobs.setdefault(proc.nspace, []).append(proc.rank)
+        return "\0".join(
+            f"{nspace}\0{'*' if RANK_WILDCARD in ranks else idset.encode(ranks)}"
+            for nspace, ranks in sorted(jobs.items())
+        ).encode()
 
     def parse(self, signature: bytes) -> tuple[Proc, ...]:
-        """Undo `signature`. Raises ValueError (`UnknownProc` or a malformed text)."""
-        nspace, separator, ranks = signature.decode("utf-8", "replace").partition("\0")
-        if not separator:
+        """Undo `signature`. Raises ValueError (a malformed text) or `UnknownProc`."""
+        parts = signature.decode("utf-8", "replace").split("\0")
+        if len(parts) % 2:
             raise ValueError("participants without a namespace")
-        if ranks == "*":
-            procs: tuple[Proc, ...] = (Proc(nspace, RANK_WILDCARD),)
-        else:
+        procs: list[Proc] = []
+        for nspace, ranks in zip(parts[::2], parts[1::2], strict=True):
+            size = self._member(Proc(nspace, RANK_WILDCARD)).job.size
+            if ranks == "*":
+                procs.append(Proc(nspace, RANK_WILDCARD))
+                continue
             bounds = idset.ranges(ranks)
-            if bounds and bounds[-1][1] >= self._job.size:
-                raise ValueError(f"participant {bounds[-1][1]} of a job of {self._job.size}")
-            procs = tuple(Proc(nspace, rank) for low, high in bounds for rank in range(low, high + 1))
-        for proc in procs:
-            self._check(proc)
-        return procs
+            if bounds and bounds[-1][1] >= size:
+                raise ValueError(f"participant {bounds[-1][1]} of a job of {size}")
+            procs += (Proc(nspace, rank) for low, high in bounds for rank in range(low, high + 1))
+        return tuple(procs)
 
-    def _all(self, procs: Sequence[Proc]) -> tuple[int, ...]:
-        for proc in procs:
-            self._check(proc)
-        return self._occupied
+    # -- inside --------------------------------------------------------------------------------------
 
-    def _check(self, proc: Proc) -> None:
-        if proc.nspace != self._job.nspace:
+    def _member(self, proc: Proc) -> Member:
+        member = self._members.get(proc.nspace)
+        if member is None:
             raise UnknownProc(proc, Status.ERR_NOT_FOUND)
-        if proc.rank != RANK_WILDCARD and not 0 <= proc.rank < self._job.size:
+        if proc.rank != RANK_WILDCARD and not 0 <= proc.rank < member.job.size:
             raise UnknownProc(proc, Status.ERR_BAD_PARAM)
+        return member

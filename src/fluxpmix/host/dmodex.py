@@ -18,7 +18,7 @@ from fluxpmix.host.frames import NO_DIGEST, Message, Tag, encode
 from fluxpmix.host.modexdata import ANYTHING, ask, asked, holds
 from fluxpmix.pmix import attributes
 from fluxpmix.pmix.status import Status
-from fluxpmix.pmix.types import RANK_VALID, Proc, find
+from fluxpmix.pmix.types import RANK_VALID, find
 from fluxpmix.pmix.upcalls import DirectModex
 
 SUCCESS = int(Status.SUCCESS)
@@ -100,9 +100,8 @@ class DirectModexes(Capability):
     serves = (DirectModex,)
     takes = (Tag.ASK, Tag.DATA)
 
-    def __init__(self, directory: Directory, nspace: str, me: int, default_timeout: float | None) -> None:
+    def __init__(self, directory: Directory, me: int, default_timeout: float | None) -> None:
         self._directory = directory
-        self._nspace = nspace
         self._me = me
         self._default_timeout = default_timeout
         self._requests: dict[int, _Request] = {}  # by rank
@@ -136,18 +135,18 @@ class DirectModexes(Capability):
             out.append(Reply(upcall.id, Status.ERR_NOT_SUPPORTED))
             return
         key = find(upcall.directives, attributes.REQUIRED_KEY) or ""
-        rank = upcall.proc.rank
-        if rank > RANK_VALID or key.startswith(_RESERVED):
+        if upcall.proc.rank > RANK_VALID or key.startswith(_RESERVED):
             # All that a server must tell of a namespace and its processes is registered, so it is not to be had.
             # Nor is a key of whatever rank: libpmix (4.2, 5.0) drops such a request at the next local commit,
             # and would use what it freed if the answer came after that.
             out.append(Reply(upcall.id, NOT_FOUND))
             return
         try:
-            (shell,) = self._directory.shells((upcall.proc,))
+            rank = self._directory.number(upcall.proc)
         except UnknownProc:
             out.append(Reply(upcall.id, NOT_FOUND))
             return
+        shell = self._directory.shell_of(rank)
         if shell in self._lost:
             out.append(Reply(upcall.id, LOST))
             return
@@ -209,7 +208,7 @@ class DirectModexes(Capability):
             return self._receive_data(source, message, now, out)
         try:
             rank, seconds, keys = asked(bytes(message.blocks[0][1]) if len(message.blocks) == 1 else b"")
-            (shell,) = self._directory.shells((Proc(self._nspace, rank),))
+            shell = self._directory.shell_of(rank)
         except (ValueError, LookupError) as error:
             return f"a modex request: {error}"
         if shell != self._me:
@@ -260,7 +259,7 @@ class DirectModexes(Capability):
         held.again = None
         token = self._questions[rank] = self._token()
         self._asked[token] = rank
-        out.append(RequestModex(token, Proc(self._nspace, rank)))
+        out.append(RequestModex(token, self._directory.proc(rank)))
 
     def modex_ready(self, token: int, status: int, data: bytes, now: float, out: list[Effect]) -> None:
         """Take what libpmix says of a rank."""

@@ -13,32 +13,37 @@ process is left to tell, and nothing is sent.
     PMIX_EVENT_PROC_TERMINATED    an ordinary end
     PMIX_EVENT_JOB_END            all are gone: for tools at the first shell
 
-Only what those who had to do with the process must act on goes to default handlers too.
+Only what those who had to do with the process must act on goes to default handlers too. Where there are
+several jobs, an end is told to the process's own and to those connected to it; the end of a spawned job to the
+process that asked for that (PMIX_NOTIFY_COMPLETION).
 
-    ENDS   (rank, status, exit code, signal), ...: of the sender's processes
+    ENDS   (number, status, exit code, signal), ...: of the sender's processes
     ENDED  the same, of any
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from fluxpmix.host import wire
 from fluxpmix.host.capability import Capability
-from fluxpmix.host.effects import Effect, Send
-from fluxpmix.host.event import Events
+from fluxpmix.host.directory import Directory, Member
+from fluxpmix.host.effects import Effect, Notify, Send
+from fluxpmix.host.event import TOLD, Events
 from fluxpmix.host.frames import NO_DIGEST, Message, Tag, encode
 from fluxpmix.host.spread import Spread
 from fluxpmix.job.model import Job
 from fluxpmix.pmix import attributes
 from fluxpmix.pmix.status import Status
-from fluxpmix.pmix.types import RANK_UNDEF, DataArray, DataType, Info, Proc
+from fluxpmix.pmix.types import RANK_UNDEF, DataArray, DataType, Info, Infos, Proc, Range
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
-End: TypeAlias = tuple[int, int, int, int]  # rank, status, exit code, signal (0: none)
+End: TypeAlias = tuple[int, int, int, int]  # number, status, exit code, signal (0: none)
+# Returns those of this shell's processes that are connected to one of another job, by its number.
+Partners: TypeAlias = Callable[[int], "Sequence[Proc]"]
 
 ORDINARY = int(Status.EVENT_PROC_TERMINATED)
 _BY_SIGNAL = int(Status.ERR_PROC_ABORTED_BY_SIG)
@@ -55,18 +60,25 @@ class Failures(Capability):
 
     takes = (Tag.ENDS, Tag.ENDED)
 
-    def __init__(self, events: Events, job: Job, me: int, fanout: int) -> None:
+    def __init__(
+        self, events: Events, directory: Directory, job: Job, me: int, fanout: int, partners: Partners = lambda _: ()
+    ) -> None:
         self._events = events
-        self._job = job
+        self._directory = directory
+        self._nodes = job.nodes
+        self._server = f"{job.nspace}.shell"
+        self._partners = partners
         self._me = me
         self._spread = Spread(Tag.ENDED, me, len(job.nodes), fanout, self._are_ends)
         self._first = 0  # the shell that tells all others
         self._lost: set[int] = set()
         self._clients: set[int] = set()  # of this shell: connected and not finalized
         self._aborting: set[int] = set()
-        self._alive = set(job.ranks(me))
-        self._ended: set[int] = set()  # of the job, as far as this shell has heard
-        self._status = 0  # of the job: that of the first failure
+        self._alive = set(directory.numbers_on(me))
+        self._ended: set[int] = set()  # as far as this shell has heard
+        self._left = {0: job.size}  # by job (its first number): processes that have not ended
+        self._statuses: dict[int, tuple[int, int, int]] = {}  # by job, of the first failure: status, number, exit code
+        self._watchers: dict[int, Proc] = {}  # by job: who wants to hear of its end
         self._own: list[End] = []
         self._untold: list[End] = []  # of this shell's, to its own processes
         self._unsent: list[End] = []  # to the first shell; there: to all others
@@ -87,8 +99,20 @@ class Failures(Capability):
 
     def aborting(self, proc: Proc) -> None:
         """A process of this shell called PMIx_Abort, and the job ends by that."""
-        if proc.nspace == self._job.nspace:
-            self._aborting.add(proc.rank)
+        self._aborting.add(self._directory.number(proc))
+
+    def watch(self, member: Member, watcher: Proc) -> None:
+        """Tell `watcher` when a spawned job has ended."""
+        self._watchers[member.first] = watcher
+
+    def added(self, member: Member, now: float, out: list[Effect]) -> None:
+        self._alive.update(member.on(self._me))
+        self._left[member.first] = member.job.size
+
+    def removed(self, member: Member) -> None:
+        self._alive.difference_update(member.on(self._me))
+        self._left.pop(member.first, None)
+        self._watchers.pop(member.first, None)
 
     def exited(self, rank: int, wait_status: int, now: float, out: list[Effect]) -> None:
         self._alive.discard(rank)
@@ -109,8 +133,7 @@ class Failures(Capability):
             return f"ends of processes: {error}"
         if not self._are_ends(ends):
             return "ends of processes that are none"
-        theirs = self._job.ranks(source)
-        if any(end[0] not in theirs for end in ends):
+        if not all(self._directory.is_on(end[0], source) for end in ends):
             return "the end of a process that is not the sender's"
         self._untold += ends
         self._enter(ends, now, out)
@@ -122,12 +145,12 @@ class Failures(Capability):
         self._spread.shell_lost(shell)
         if shell == self._first:
             # What it had heard may have gone no further.
-            self._first = min(set(range(len(self._job.nodes))) - self._lost)
+            self._first = min(set(range(len(self._nodes))) - self._lost)
             self._unsent = list(self._own)
             self._flush_at = now if self._unsent else None
-        node, ranks = self._job.nodes[shell], self._job.ranks(shell)
+        node, ranks = self._nodes[shell], self._directory.numbers_on(shell)
         if self._alive:
-            procs = DataArray(DataType.PROC, tuple(Proc(self._job.nspace, rank) for rank in ranks))
+            procs = DataArray(DataType.PROC, tuple(map(self._directory.proc, ranks)))
             infos = (
                 Info(attributes.HOSTNAME, node.hostname),
                 Info(attributes.NODEID, node.id),
@@ -135,7 +158,7 @@ class Failures(Capability):
                 Info(attributes.EVENT_NON_DEFAULT, True),
                 Info(attributes.EVENT_TEXT_MESSAGE, f"node {node.hostname} is lost"),
             )
-            self._events.tell(int(Status.EVENT_NODE_DOWN), Proc(f"{self._job.nspace}.shell", shell), infos, out)
+            self._events.tell(int(Status.EVENT_NODE_DOWN), Proc(self._server, shell), infos, out)
         for rank in ranks:
             self._hear((rank, _ABORTED, 0, 0), out, "is lost with its node")
 
@@ -176,9 +199,9 @@ class Failures(Capability):
         for end in untold:
             self._hear(end, out)
         unsent, self._unsent = tuple(self._unsent), []
-        if len(self._ended) == self._job.size:
-            if self._me == self._first:
-                self._tell_job_end(out)
+        if not any(self._left.values()):
+            if self._me == self._first and len(self._left) == 1:
+                self._tell_job_end(self._directory.first, out)
         elif self._me == self._first:
             self._spread.send(None, unsent, out)
         elif unsent:
@@ -191,37 +214,66 @@ class Failures(Capability):
         if rank in self._ended:
             return
         self._ended.add(rank)
-        if status != ORDINARY:
-            self._status = self._status or status
-        if not self._alive:
+        try:
+            member = self._directory.member_of(rank)
+        except LookupError:  # of a job that came to nothing
             return
-        proc = Proc(self._job.nspace, rank)
+        if status != ORDINARY:
+            self._statuses.setdefault(member.first, (status, rank, code))
+        self._left[member.first] -= 1
+        if self._alive:
+            self._tell(member, end, out, how)
+        if not self._left[member.first] and len(self._left) > 1:
+            self._tell_job_end(member, out)
+
+    def _tell(self, member: Member, end: End, out: list[Effect], how: str | None) -> None:
+        rank, status, code, _ = end
+        proc = Proc(member.job.nspace, rank - member.first)
         infos = [Info(attributes.EVENT_AFFECTED_PROC, proc)]
         if how is None:
             infos.append(Info(attributes.EXIT_CODE, code))
         infos += [
             Info(attributes.PROC_TERM_STATUS, status),
-            Info(attributes.EVENT_TEXT_MESSAGE, f"rank {rank} {how or _how(end)}"),
+            Info(attributes.EVENT_TEXT_MESSAGE, f"rank {proc.rank} {how or _how(end)}"),
         ]
         if status in (ORDINARY, _NONZERO):
             infos.append(Info(attributes.EVENT_NON_DEFAULT, True))
         if status == ORDINARY:
             infos.append(Info(attributes.EVENT_DO_NOT_CACHE, True))  # or failures would be pushed out by them
-        self._events.tell(status, proc, tuple(infos), out)
+        if len(self._left) == 1:
+            self._events.tell(status, proc, tuple(infos), out)
+            return
+        peers = [self._directory.proc(number) for number in member.on(self._me) if number in self._alive]
+        self._tell_some((*peers, *self._partners(rank)), status, proc, tuple(infos), out)
 
-    def _tell_job_end(self, out: list[Effect]) -> None:
-        infos = (
-            Info(attributes.NSPACE, self._job.nspace),
-            Info(attributes.JOB_TERM_STATUS, self._status),
+    def _tell_job_end(self, member: Member, out: list[Effect]) -> None:
+        status, number, code = self._statuses.get(member.first, (0, 0, 0))
+        who = Proc(member.job.nspace, RANK_UNDEF)
+        infos = [
+            Info(attributes.NSPACE, member.job.nspace),
+            Info(attributes.JOB_TERM_STATUS, status),
             Info(attributes.EVENT_NON_DEFAULT, True),
-        )
-        self._events.tell(int(Status.EVENT_JOB_END), Proc(self._job.nspace, RANK_UNDEF), infos, out)
+        ]
+        if status:
+            infos += [Info(attributes.PROCID, self._directory.proc(number)), Info(attributes.EXIT_CODE, code)]
+        watcher = self._watchers.pop(member.first, None)
+        if watcher is not None and self._directory.number(watcher) in self._alive:
+            self._tell_some((watcher,), int(Status.EVENT_JOB_END), who, tuple(infos), out)
+        elif len(self._left) == 1:
+            self._events.tell(int(Status.EVENT_JOB_END), who, tuple(infos), out)
+
+    def _tell_some(self, whom: Sequence[Proc], status: int, source: Proc, infos: Infos, out: list[Effect]) -> None:
+        """Tell an event to these of this shell's processes, and nobody else."""
+        if whom:
+            custom = Info(attributes.EVENT_CUSTOM_RANGE, DataArray(DataType.PROC, tuple(whom)))
+            told = Info(TOLD, True, DataType.BOOL)
+            out.append(Notify(status, source, Range.CUSTOM, (custom, *infos, told)))
 
     def _are_ends(self, body: Any) -> bool:
         return type(body) is tuple and all(
             type(end) is tuple
             and list(map(type, end)) == [int] * 4
-            and 0 <= end[0] < self._job.size
+            and 0 <= end[0] < self._directory.size
             and end[1] in _STATUSES
             and 0 <= end[2] < 256
             and 0 <= end[3] < 128

@@ -23,7 +23,7 @@ from fluxpmix.host.bonds import Bond, Bonds, event
 from fluxpmix.host.capability import Capability
 from fluxpmix.host.collective import Collectives
 from fluxpmix.host.directives import early_timeout, local_status, unsupported
-from fluxpmix.host.directory import Directory, UnknownProc
+from fluxpmix.host.directory import Directory, Member, UnknownProc
 from fluxpmix.host.effects import Buffer, Effect, Level, Log, Notify, Reply, Send
 from fluxpmix.host.frames import NO_DIGEST, Message, Tag, encode
 from fluxpmix.job import idset
@@ -31,7 +31,7 @@ from fluxpmix.job.model import Job
 from fluxpmix.pmix import attributes
 from fluxpmix.pmix.record import Record
 from fluxpmix.pmix.status import Status
-from fluxpmix.pmix.types import RANK_WILDCARD, DataArray, DataType, GroupOperation, Info, Infos, Proc, find, is_true
+from fluxpmix.pmix.types import DataArray, DataType, GroupOperation, Info, Infos, Proc, find, is_true
 from fluxpmix.pmix.upcalls import Group
 
 # Collectives of the same processes are told apart by the group's name: by this many bits of its hash.
@@ -112,7 +112,7 @@ class Groups(Capability):
         self._job = job
         self._me = me
         self._default_timeout = default_timeout
-        self._bonds = Bonds(directory, job, me, Tag.MEMBER, _told)
+        self._bonds = Bonds(directory, me, Tag.MEMBER, _told)
         self._base = int.from_bytes(blake2b(job.nspace.encode(), digest_size=4).digest(), "big") >> 1 << 32
         self._proposed = 0
         self._failed: list[_Attempt] = []  # to be tried again
@@ -162,7 +162,7 @@ class Groups(Capability):
         try:
             shells = self._directory.shells(attempt.procs)
             if entry is not None and attempt.status == SUCCESS:
-                attempt.bond = self._bonds.enter(key, self._members(attempt.procs), shells)
+                attempt.bond = self._bonds.enter(key, self._directory.expand(attempt.procs), shells)
             self._collectives.contribute(
                 (DESTRUCT if entry is None else CONSTRUCT) | _bucket(key),
                 attempt.procs,
@@ -225,12 +225,6 @@ class Groups(Capability):
             if self._base + low not in used:
                 return self._base + low
 
-    def _members(self, procs: Sequence[Proc]) -> tuple[Proc, ...]:
-        """Return processes by name, without wildcards, in the order of their ranks."""
-        if any(proc.rank == RANK_WILDCARD for proc in procs):
-            return tuple(Proc(self._job.nspace, rank) for rank in range(self._job.size))
-        return tuple(sorted(procs))
-
     # -- those who are gone ------------------------------------------------------------------------
 
     def _ask(self, attempt: _Attempt, now: float, out: list[Effect]) -> None:
@@ -250,8 +244,8 @@ class Groups(Capability):
     def _go_on(self, token: int, now: float, out: list[Effect]) -> None:
         """Try again with those who are left, where that makes a difference."""
         attempt, gone = self._asked[token].attempt, self._asked.pop(token).gone
-        members = self._members(attempt.procs)
-        left = tuple(proc for proc in members if proc.rank not in gone)
+        members = self._directory.expand(attempt.procs)
+        left = tuple(proc for proc in members if self._directory.number(proc) not in gone)
         if len(left) == len(members) or not self._directory.ranks_on(left, self._me):
             out.append(self._fail(attempt, attempt.last))
             return
@@ -294,6 +288,9 @@ class Groups(Capability):
         if not one.shells:
             self._go_on(message.generation, now, out)
         return None
+
+    def added(self, member: Member, now: float, out: list[Effect]) -> None:
+        self._bonds.here.update(member.on(self._me))
 
     def exited(self, rank: int, wait_status: int, now: float, out: list[Effect]) -> None:
         self._bonds.exited(rank, out)

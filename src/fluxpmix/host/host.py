@@ -60,20 +60,22 @@ class Host:
         self._size = len(job.nodes)
         self._directory = directory or Directory(job)
         self._collectives = Collectives(self._directory, shell_rank, self._size, fanout, exchange)
-        self._dmodex = DirectModexes(self._directory, job.nspace, shell_rank, default_timeout)
+        self._dmodex = DirectModexes(self._directory, shell_rank, default_timeout)
         # Those that reach over shells by themselves, and not by a collective.
         self._datastore = Datastore(self._directory, job, shell_rank, default_timeout)
         self._events = Events(self._directory, shell_rank, self._size, fanout)
-        self._failures = Failures(self._events, job, shell_rank, fanout)
         self._connections = Connections(self._collectives, self._directory, job, shell_rank, default_timeout)
+        self._failures = Failures(
+            self._events, self._directory, job, shell_rank, fanout, partners=self._connections.partners
+        )
         self._groups = Groups(self._collectives, self._directory, job, shell_rank, default_timeout)
         self._reaching: tuple[Capability, ...] = (
             self._dmodex,
             self._datastore,
-            Queries(job, shell_rank, ends_at),
+            Queries(self._directory, shell_rank, ends_at),
             self._events,
             self._failures,
-            JobControls(self._directory, job, shell_rank),
+            JobControls(self._directory, shell_rank),
             self._connections,
             self._groups,
         )
@@ -81,8 +83,8 @@ class Host:
             upcall: capability
             for capability in (
                 Fences(self._collectives, default_timeout),
-                Aborts(job),
-                Logs(),
+                Aborts(self._directory),
+                Logs(self._directory),
                 *self._reaching,
             )
             for upcall in capability.serves
@@ -142,7 +144,7 @@ class Host:
         out: list[Effect] = []
         if isinstance(upcall, ClientConnected | ClientFinalized):
             out.append(Reply(upcall.id, Status.SUCCESS))
-            if upcall.proc.nspace == self._job.nspace:
+            if self._directory.get(upcall.proc.nspace) is not None:
                 self._came_or_went(upcall, now, out)
         elif (capability := self._capabilities.get(type(upcall))) is not None:
             capability.upcall(upcall, now, out)
@@ -174,13 +176,13 @@ class Host:
         return out
 
     def task_started(self, rank: int, pid: int, now: float) -> list[Effect]:
-        """Task `rank` of this shell runs as process `pid`."""
+        """The task with number `rank`, of this shell, runs as process `pid`."""
         for one in self._reaching:
             one.started(rank, pid)
         return []
 
     def task_exited(self, rank: int, wait_status: int, now: float) -> list[Effect]:
-        """Task `rank` of this shell is gone.
+        """The task with number `rank`, of this shell, is gone.
 
         One that had not finalized is announced to the other shells at once; others only answer for
         it when they are asked (a job's ordinary end costs no message).
@@ -227,7 +229,7 @@ class Host:
     # -- inside ------------------------------------------------------------------------------------
 
     def _came_or_went(self, upcall: ClientConnected | ClientFinalized, now: float, out: list[Effect]) -> None:
-        rank = upcall.proc.rank
+        rank = self._directory.number(upcall.proc)
         if isinstance(upcall, ClientConnected):
             self._connected.add(rank)
             self._finalized.discard(rank)
@@ -240,8 +242,8 @@ class Host:
 
     def _peer_died(self, source: int, message: Message, out: list[Effect]) -> None:
         blob = message.blocks[0][1] if len(message.blocks) == 1 else b""
-        rank = int.from_bytes(blob, "big") if len(blob) == 4 else self._job.size
-        if rank >= self._job.size or self._directory.shell_of(rank) != source:
+        rank = int.from_bytes(blob, "big") if len(blob) == 4 else -1
+        if not self._directory.is_on(rank, source):
             raise FrameError("the death of a process that is not the sender's")
         self._collectives.died(rank, out)
 

@@ -8,6 +8,7 @@ store, a syslog of the whole system) are refused, and the job's log says why.
 
 from __future__ import annotations
 
+from fluxpmix.host.directory import Directory
 from fluxpmix.host.effects import Effect, Level, Log, Output, Reply
 from fluxpmix.pmix import attributes
 from fluxpmix.pmix.status import Status
@@ -44,6 +45,9 @@ class Logs:
 
     serves = (LogUpcall,)
 
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+
     def upcall(self, upcall: LogUpcall, now: float, out: list[Effect]) -> None:
         """Write to each channel that is asked for, to the first only where PMIX_LOG_ONCE says so."""
         how = (*upcall.directives, *upcall.data)
@@ -67,7 +71,7 @@ class Logs:
         if info.key in _STREAMS and isinstance(info.value, str):
             stream, name = _STREAMS[info.key]
             text = decorated(info.value, name, how)
-            out.append(Output(upcall.proc.rank, stream, text.encode("utf-8", "surrogateescape")))
+            out.append(Output(self._directory.number(upcall.proc), stream, text.encode("utf-8", "surrogateescape")))
             return True
         if info.key == attributes.LOG_JOB_RECORD and info.value is not False:
             message = find(how, attributes.LOG_MSG, b"")

@@ -7,7 +7,7 @@ answer is a partial one. Questions of which attributes are supported libpmix ans
 says of this host.
 
     TABLE  generation: the asker's token
-    ROWS   generation: the token asked with; block: (rank, pid, exit code, state), ...
+    ROWS   generation: the token asked with; block: (number, pid, exit code, state), ...
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from collections.abc import Callable
 from fluxpmix.host import wire
 from fluxpmix.host.capability import Capability
 from fluxpmix.host.directives import timeout
+from fluxpmix.host.directory import Directory, Member
 from fluxpmix.host.effects import Effect, Reply, Send
 from fluxpmix.host.frames import NO_DIGEST, Message, Tag, encode
-from fluxpmix.job.model import Job
 from fluxpmix.pmix import attributes
 from fluxpmix.pmix.attributes import Attribute
 from fluxpmix.pmix.status import Status
 from fluxpmix.pmix.structures import ProcInfo
-from fluxpmix.pmix.types import RANK_VALID, DataArray, DataType, Info, Infos, Proc, QueryItem, find, is_true
+from fluxpmix.pmix.types import DataArray, DataType, Info, Infos, Proc, QueryItem, find, is_true
 from fluxpmix.pmix.upcalls import Query
 
 TYPE_CHECKING = False
@@ -89,11 +89,11 @@ class Queries(Capability):
     serves = (Query,)
     takes = (Tag.TABLE, Tag.ROWS)
 
-    def __init__(self, job: Job, me: int, ends_at: float | None) -> None:
-        self._job = job
+    def __init__(self, directory: Directory, me: int, ends_at: float | None) -> None:
+        self._directory = directory
         self._me = me
         self._ends_at = ends_at
-        self._rows = {rank: Row() for rank in job.ranks(me)}
+        self._rows = {number: Row() for number in directory.numbers_on(me)}
         self._open: dict[int, _Open] = {}  # by token
         self._tokens = 0
         self._lost: set[int] = set()
@@ -112,8 +112,8 @@ class Queries(Capability):
         """Answer at once what this shell knows; ask the others where a key is about their processes."""
         others = set()
         if any(key in _OF_ALL and self._is_wide(item) for item in upcall.queries for key in item.keys):
-            column = self._job.taskmap.counts()
-            others = {shell for shell, count in enumerate(column) if count} - {self._me} - self._lost
+            others = {shell for member in self._directory.members for shell in member.occupied}
+            others -= {self._me} | self._lost
         seconds = min((timeout(item.qualifiers, PATIENCE) or PATIENCE for item in upcall.queries), default=PATIENCE)
         one = _Open(upcall, others, now + seconds)
         if not others:
@@ -141,8 +141,7 @@ class Queries(Capability):
             return f"a process table: {error}"
         if not isinstance(rows, tuple) or not all(map(_is_row, rows)):
             return "a process table without rows"
-        theirs = set(self._job.ranks(source))
-        if any(rank not in theirs for rank, *_ in rows):
+        if not all(self._directory.is_on(rank, source) for rank, *_ in rows):
             return "a process table with a rank that is not the sender's"
         one.rows.update({rank: Row(pid, code, state) for rank, pid, code, state in rows})
         one.shells.discard(source)
@@ -158,7 +157,7 @@ class Queries(Capability):
         for item in one.queries:
             for key in item.keys:
                 answer = _BY_NAME.get(key)
-                info = answer(self, key, _Asked(self._job, item), rows, now) if answer is not None else None
+                info = answer(self, key, _Asked(self._directory, item), rows, now) if answer is not None else None
                 if info is None:
                     missing += 1
                 else:
@@ -172,10 +171,17 @@ class Queries(Capability):
         """Whether a query is about processes that other shells know."""
         if is_true(item.qualifiers, attributes.QUERY_LOCAL_ONLY):
             return False
-        rank = _Asked(self._job, item).rank
-        return rank is None or rank not in self._rows
+        number = _Asked(self._directory, item).number
+        return number is None or number not in self._rows
 
     # -- what happens ------------------------------------------------------------------------------
+
+    def added(self, member: Member, now: float, out: list[Effect]) -> None:
+        self._rows.update((number, Row()) for number in member.on(self._me))
+
+    def removed(self, member: Member) -> None:
+        for number in member.on(self._me):
+            self._rows.pop(number, None)
 
     def started(self, rank: int, pid: int) -> None:
         row = self._rows[rank]
@@ -215,44 +221,48 @@ class Queries(Capability):
     # -- one method a kind of key: None where there is nothing to say ------------------------------
 
     def _namespaces(self, key: str, asked: _Asked, rows: dict[int, Row], now: float) -> Info | None:
-        return Info(key, self._job.nspace, DataType.STRING)
+        return Info(key, ",".join(member.job.nspace for member in self._directory.members), DataType.STRING)
 
     def _namespace_info(self, key: str, asked: _Asked, rows: dict[int, Row], now: float) -> Info | None:
-        if not asked.known:
+        if asked.member is None:
             return None
-        job = self._job
-        infos = [Info(attributes.NSPACE, job.nspace), Info(attributes.JOBID, job.jobid)]
-        infos += [Info(attributes.CMD_LINE, " ".join(app.argv)) for app in job.apps]
-        one = Info(attributes.JOB_INFO_ARRAY, DataArray(DataType.INFO, tuple(infos)))
-        return Info(key, DataArray(DataType.INFO, (one,)), DataType.DATA_ARRAY)
+        arrays = []
+        for member in (asked.member,) if asked.by_name else self._directory.members:
+            job = member.job
+            infos = [Info(attributes.NSPACE, job.nspace), Info(attributes.JOBID, job.jobid)]
+            infos += [Info(attributes.CMD_LINE, " ".join(app.argv)) for app in job.apps]
+            arrays.append(Info(attributes.JOB_INFO_ARRAY, DataArray(DataType.INFO, tuple(infos))))
+        return Info(key, DataArray(DataType.INFO, tuple(arrays)), DataType.DATA_ARRAY)
 
     def _job_status(self, key: str, asked: _Asked, rows: dict[int, Row], now: float) -> Info | None:
-        if not asked.known:
+        if asked.member is None:
             return None
-        failed = (_FAILURES[row.state] for _, row in sorted(rows.items()) if row.state in _FAILURES)
+        states = (rows[number].state for number in asked.member.numbers if number in rows)
+        failed = (_FAILURES[state] for state in states if state in _FAILURES)
         return Info(key, int(next(failed, SUCCESS)), DataType.STATUS)
 
     def _table(self, key: str, asked: _Asked, rows: dict[int, Row], now: float) -> Info | None:
-        if not asked.known:
+        if asked.member is None:
             return None
+        job, first = asked.member.job, asked.member.first
         local = key == attributes.QUERY_LOCAL_PROC_TABLE or asked.local_only
-        ranks = self._job.ranks(self._me) if local else range(self._job.size)
-        nodes, nspace = self._job.taskmap.node_column(), self._job.nspace
+        ranks = job.ranks(self._me) if local else range(job.size)
+        nodes, nspace = job.taskmap.node_column(), job.nspace
         infos = tuple(
             ProcInfo(
                 Proc(nspace, rank),
-                self._job.nodes[nodes[rank]].hostname,
-                self._job.app_of(rank).argv[0],
+                job.nodes[nodes[rank]].hostname,
+                job.app_of(rank).argv[0],
                 row.pid,
                 row.exit_code,
                 row.state,
             )
-            for rank, row in ((rank, rows.get(rank, _NOBODY)) for rank in ranks)
+            for rank, row in ((rank, rows.get(first + rank, _NOBODY)) for rank in ranks)
         )
         return Info(key, DataArray(DataType.PROC_INFO, infos), DataType.DATA_ARRAY)
 
     def _of_process(self, key: str, asked: _Asked, rows: dict[int, Row], now: float) -> Info | None:
-        row = rows.get(asked.rank) if asked.known and asked.rank is not None else None
+        row = rows.get(asked.number) if asked.number is not None else None
         if row is None:
             return None
         if key == attributes.PROC_STATE_STATUS:
@@ -267,21 +277,28 @@ class Queries(Capability):
         return Info(key, max(0, int(self._ends_at - now)), DataType.UINT32)
 
     def _peers(self, key: str, asked: _Asked, rows: dict[int, Row], now: float) -> Info | None:
-        hosts = {name: node.id for node in self._job.nodes for name in (node.hostname, *node.aliases)}
-        node = hosts.get(asked.host) if asked.host is not None else self._me
-        if node is None or not asked.known:
+        if asked.member is None:
             return None
-        procs = tuple(Proc(self._job.nspace, rank) for rank in self._job.ranks(node))
+        nodes = self._directory.first.job.nodes
+        hosts = {name: node.id for node in nodes for name in (node.hostname, *node.aliases)}
+        node = hosts.get(asked.host) if asked.host is not None else self._me
+        if node is None:
+            return None
+        jobs = [member.job for member in ((asked.member,) if asked.by_name else self._directory.members)]
+        procs = tuple(Proc(job.nspace, rank) for job in jobs for rank in job.ranks(node))
         return Info(key, DataArray(DataType.PROC, procs), DataType.DATA_ARRAY) if procs else None
 
     def _nodes(self, key: str, asked: _Asked, rows: dict[int, Row], now: float) -> Info | None:
-        if not asked.known:
+        if asked.member is None:
             return None
-        names = (node.hostname for node in self._job.nodes if len(self._job.ranks(node.id)))
+        job = asked.member.job
+        names = (node.hostname for node in job.nodes if len(job.ranks(node.id)))
         return Info(key, ",".join(names), DataType.STRING)
 
     def _of_job(self, key: str, asked: _Asked, rows: dict[int, Row], now: float) -> Info | None:
-        job = self._job
+        if asked.member is None:
+            return None
+        job = asked.member.job
         facts: dict[str, Any] = {
             attributes.NSPACE: job.nspace,
             attributes.JOBID: job.jobid,
@@ -291,7 +308,7 @@ class Queries(Capability):
             attributes.UNIV_SIZE: job.session.universe_size,
             attributes.SESSION_ID: job.session.id,
         }
-        return Info(key, facts[key]) if asked.known else None
+        return Info(key, facts[key])
 
     def _keys(self, key: str, asked: _Asked, rows: dict[int, Row], now: float) -> Info | None:
         return Info(key, ",".join(KEYS), DataType.STRING)
@@ -300,15 +317,19 @@ class Queries(Capability):
 class _Asked:
     """What the qualifiers of a query say."""
 
-    __slots__ = ("host", "known", "local_only", "rank")
+    __slots__ = ("by_name", "host", "local_only", "member", "number")
 
-    def __init__(self, job: Job, item: QueryItem) -> None:
+    def __init__(self, directory: Directory, item: QueryItem) -> None:
         qualifiers: Infos = item.qualifiers
         proc = find(qualifiers, attributes.PROCID)
         nspace = proc.nspace if isinstance(proc, Proc) else find(qualifiers, attributes.NSPACE)
         rank = proc.rank if isinstance(proc, Proc) else find(qualifiers, attributes.RANK)
-        self.known = nspace in (None, "", job.nspace)
-        self.rank = rank if isinstance(rank, int) and rank <= RANK_VALID else None
+        self.by_name = isinstance(nspace, str) and nspace != ""
+        # libpmix does not tell who asks: where no job is named, the first is meant.
+        self.member = directory.get(nspace) if isinstance(nspace, str) and nspace else directory.first
+        self.number: int | None = None
+        if self.member is not None and isinstance(rank, int) and 0 <= rank < self.member.job.size:
+            self.number = self.member.first + rank
         self.host = find(qualifiers, attributes.HOSTNAME)
         self.local_only = is_true(qualifiers, attributes.QUERY_LOCAL_ONLY)
 
