@@ -28,8 +28,9 @@ ATTRIBUTES = "flux getattr size; flux getattr broker.mapping; flux getattr insta
 class Instance:
     """A Flux instance, and jobs in it."""
 
-    def __init__(self, size: int, plugin: Path, *options: str) -> None:
+    def __init__(self, size: int, plugin: Path, *options: str, variables: dict[str, str] | None = None) -> None:
         self.size = size
+        self.variables = variables or {}
         self.plugin = plugin
         self.mark = uuid.uuid4().hex
         self.directory = Path(tempfile.mkdtemp(prefix="fpmix-"))  # short: sockets lie below it
@@ -52,7 +53,7 @@ class Instance:
         env = {name: os.environ[name] for name in kept if name in os.environ}
         env["PATH"] = f"{os.path.dirname(sys.executable)}:{env.get('PATH', '/usr/bin:/bin')}"
         env |= {"TMPDIR": str(self.directory), "LANG": "C.UTF-8", "FLUXPMIX_INSTANCE": self.mark}
-        return env | more
+        return env | self.variables | more
 
     def job_environment(self, **more: str) -> dict[str, str]:
         settings = {

@@ -17,6 +17,7 @@ from fluxpmix.job.model import App, Job, Node
 from fluxpmix.pmix import attributes as a
 from fluxpmix.pmix.attributes import Attribute
 from fluxpmix.pmix.record import Record
+from fluxpmix.pmix.structures import DeviceDistance
 from fluxpmix.pmix.types import Column, DataArray, DataType, Info, Proc, Regex, Rows
 
 TYPE_CHECKING = False
@@ -48,7 +49,8 @@ class LocalFacts(Record):
     """What only the registering shell knows. Mappings are by rank, for its own ranks.
 
     `cpus` are core lists as text ("0-3"), None for a task that is not bound; `cpusets` and
-    `localities` what libpmix makes of them; `packages` the package that holds them all, or None.
+    `localities` what libpmix makes of them; `packages` the package that holds them all, or None;
+    `distances` those from a task's cores to the job's GPUs on this node.
     """
 
     shell_rank: int
@@ -63,6 +65,7 @@ class LocalFacts(Record):
     packages: Mapping[int, int | None]
     node_map: Regex
     proc_map: Regex
+    distances: Mapping[int, tuple[DeviceDistance, ...]] = {}
 
 
 class Line(Record):
@@ -124,6 +127,11 @@ def _package_rank(job: Job, facts: LocalFacts, rank: int) -> int | None:
         return None
     mates = [each for each in job.ranks(facts.shell_rank) if facts.packages.get(each) == package]
     return mates.index(rank)
+
+
+def _distances(_job: Job, facts: LocalFacts, rank: int) -> DataArray | None:
+    distances = facts.distances.get(rank)
+    return DataArray(DataType.DEVICE_DIST, distances) if distances else None
 
 
 def _app_argv(_job: Job, _facts: LocalFacts, app: App) -> str:
@@ -198,6 +206,7 @@ TABLE: tuple[Line, ...] = (
     Line(a.RANK, _L, _OPT, lambda j, f, rank: rank, note="again: libpmix takes the first for the array's owner"),
     Line(a.LOCALITY_STRING, _L, _COND, lambda j, f, rank: f.localities.get(rank), note="of bound tasks"),
     Line(a.CPUSET, _L, _OPT, lambda j, f, rank: f.cpusets.get(rank), note="of bound tasks"),
+    Line(a.DEVICE_DISTANCES, _L, _OPT, _distances, note="of bound tasks, to the job's GPUs; in libpmix's form"),
     Line(a.PROCDIR, _L, _REQ, lambda j, f, rank: f.procdirs.get(rank)),
     Line(a.PACKAGE_RANK, _L, _COND, _package_rank, note="of tasks bound inside one package"),
 )

@@ -9,13 +9,14 @@ from __future__ import annotations
 from _thread import LockType
 from collections.abc import Callable, Mapping, Sequence
 
-from fluxpmix.pmix import decoding
+from fluxpmix.pmix import attributes, decoding
 from fluxpmix.pmix.completions import SUCCESS, Completions
 from fluxpmix.pmix.decoding import CArgv, encoded
 from fluxpmix.pmix.events import Events
 from fluxpmix.pmix.packing import UnpackedInfos, pack_infos
 from fluxpmix.pmix.replies import nspace_bytes
 from fluxpmix.pmix.status import check
+from fluxpmix.pmix.structures import DeviceDistance, read
 from fluxpmix.pmix.types import DataType, Directives, Info, Infos, IofChannel, Proc, Range, Regex
 from fluxpmix.pmix.values import ProcArray, decode_value, infos
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from fluxpmix.pmix.library import Library
+
+_GPU = 2  # PMIX_DEVTYPE_GPU
 
 
 class HostCalls(Events):
@@ -164,6 +167,30 @@ class HostCalls(Events):
         Standard 4.2, section 17.2 (PMIx_server_generate_cpuset_string).
         """
         return self._of_cpuset("PMIx_server_generate_cpuset_string", cpus)
+
+    def gpu_distances(self, cpus: str, devices: Sequence[str]) -> tuple[DeviceDistance, ...]:
+        """Return how far the GPUs of these names ("nvml0") are from cores `cpus` ("0-3,7").
+
+        None where libpmix cannot say: its topology has no such device, or no part that holds just these cores.
+        Standard 4.2, section 11.4 (PMIx_Compute_distances).
+        """
+        library, ffi, lib = self._library, self._library.ffi, self._library.lib
+        cpuset, made, count = ffi.new("pmix_cpuset_t *"), ffi.new("pmix_device_distance_t **"), ffi.new("size_t *")
+        if not devices or lib.PMIx_Parse_cpuset_string(encoded(f"hwloc:{cpus}"), cpuset) != SUCCESS:
+            return ()
+        wanted = [Info(attributes.DEVICE_TYPE, _GPU), *(Info(attributes.DEVICE_ID, name) for name in devices)]
+        try:
+            with infos(library, wanted) as array:
+                if lib.PMIx_Compute_distances(ffi.NULL, cpuset, array.pointer, array.count, made, count) != SUCCESS:
+                    return ()
+            found = [read(ffi, DataType.DEVICE_DIST, made[0][at]) for at in range(count[0])]
+            for at in range(count[0]):
+                lib.free(made[0][at].uuid)
+                lib.free(made[0][at].osname)
+            lib.free(made[0])
+        finally:
+            lib.PMIx_Cpuset_destruct(cpuset)
+        return tuple(found)
 
     # -- data ----------------------------------------------------------------------------------
 

@@ -36,7 +36,8 @@ class Site(Record):
     """What only this shell knows of the job: its directory, its user, its tasks' cores.
 
     `cpus` and `packages` are by rank: the cores a task is bound to ("0-3,7"; None: not bound) and
-    the package that holds them all (None: more than one, or not bound).
+    the package that holds them all (None: more than one, or not bound). `gpus` are the job's here, by the
+    names that the topology gives them.
     """
 
     shell_rank: int
@@ -44,6 +45,7 @@ class Site(Record):
     topology_signature: str
     cpus: Mapping[int, str | None] = {}
     packages: Mapping[int, int | None] = {}
+    gpus: tuple[str, ...] = ()
     gate: Callable[[int], str | None] | None = None  # who may connect, by descriptor: see `pmix/server.py`
     job_infos: Infos = ()  # besides the registration: what the carrier's users expect to find
     server_directives: Mapping[str, Any] = {}
@@ -229,4 +231,5 @@ class JobServer:
             packages=site.packages,
             node_map=server.generate_regex(self._node_names()),
             proc_map=server.generate_ppn(self._task_lists()),
+            distances={r: server.gpu_distances(c, site.gpus) for r, c in cpus.items() if c} if site.gpus else {},
         )

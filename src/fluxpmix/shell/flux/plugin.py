@@ -29,7 +29,7 @@ from fluxpmix.job.model import new_credential
 from fluxpmix.pmix import library
 from fluxpmix.pmix.types import Info
 from fluxpmix.shell.base import Driver
-from fluxpmix.shell.flux import resources
+from fluxpmix.shell.flux import binding, resources, topology
 from fluxpmix.shell.flux.api import Shell, ShellError, Wake
 from fluxpmix.shell.flux.exits import Exits
 from fluxpmix.shell.flux.options import Options
@@ -154,11 +154,11 @@ class Plugin:
         self._wake = Wake(api, self._exits.look)
         self._peers = Peers(api, self.rank, brokers, service, self._receive)
         self._leaving = Leaving(api, self._peers, self.rank, brokers, self._shell_lost)
-        topology = api.topology()
-        site = self._site(job, hosts[self.rank], topology)
+        xml = api.topology()
+        site = self._site(job, hosts[self.rank], xml)
         driver = Driver(job, self, site, found, fanout=options.fanout, timeout=options.timeout)
         self._timer = api.timer(self._timer_ended)
-        with _given_topology(site.tmpdir, topology):
+        with _given_topology(site.tmpdir, xml):
             driver.open_server()
         self._driver = driver
         if self.rank == 0:
@@ -270,23 +270,29 @@ class Plugin:
 
     # -- inside ------------------------------------------------------------------------------------
 
-    def _site(self, job: Job, host: resources.Host, topology: str) -> Site:
+    def _site(self, job: Job, host: resources.Host, xml: str) -> Site:
         api = self._api
         tmpdir = api.getenv("FLUX_JOB_TMPDIR")
         if not tmpdir:
             raise ShellError("FLUX_JOB_TMPDIR is not set: it is where the server's files go")
         if not os.access(tmpdir, os.W_OK | os.X_OK):
             raise ShellError(f"FLUX_JOB_TMPDIR={tmpdir} cannot be written; see the broker attribute rundir")
-        usable = sorted(os.sched_getaffinity(0))
-        ranks = job.ranks(self.rank)
-        cpus = resources.cpus(api.option("cpu-affinity"), ranks, usable, len(host.cores))
+        cpus = binding.cpus(
+            api.option("cpu-affinity"),
+            job.ranks(self.rank),
+            host.cores,
+            xml,
+            os.sched_getaffinity(0),
+            machine.online(),
+        )
         packages = {text: machine.package_of(idset.parse(text)) if text else None for text in set(cpus.values())}
         return Site(
             shell_rank=self.rank,
             tmpdir=tmpdir,
-            topology_signature=resources.topology_signature(topology),
+            topology_signature=topology.signature(xml),
             cpus=cpus,
             packages={rank: packages[text] for rank, text in cpus.items()},
+            gpus=topology.gpus(xml, host.gpus) if host.gpus else (),
             # Any process of the owner's: one that a container engine starts is not below this shell.
             gate=Guard(self._refused, by_process=False),
             job_infos=self._flux_keys(job),

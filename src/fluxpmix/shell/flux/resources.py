@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
 
 class Host(Record):
-    """One node of R: the broker that its shell talks to, its name, its cores."""
+    """One node of R: the broker that its shell talks to, its name, its cores, its GPUs."""
 
     broker: int
     name: str
     cores: tuple[int, ...]
+    gpus: tuple[int, ...] = ()
 
 
 def hosts(R: Mapping[str, Any]) -> tuple[Host, ...]:
@@ -30,17 +31,17 @@ def hosts(R: Mapping[str, Any]) -> tuple[Host, ...]:
     try:
         execution = R["execution"]
         names = [name for text in execution.get("nodelist", ()) for name in hostlist.expand(text)]
-        cores: dict[int, tuple[int, ...]] = {}
+        resources: dict[int, tuple[tuple[int, ...], tuple[int, ...]]] = {}
         for entry in execution["R_lite"]:
             children = entry.get("children", {})
-            own = idset.parse(str(children.get("core", "")))
+            own = idset.parse(str(children.get("core", ""))), idset.parse(str(children.get("gpu", "")))
             for broker in idset.parse(str(entry["rank"])):
-                cores[broker] = own
+                resources[broker] = own
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"R cannot be read: {type(error).__name__}: {error}") from None
-    if len(names) != len(cores):
-        raise ValueError(f"R cannot be read: {len(cores)} ranks, but {len(names)} hosts")
-    return tuple(Host(broker, name, cores[broker]) for broker, name in zip(sorted(cores), names, strict=True))
+    if len(names) != len(resources):
+        raise ValueError(f"R cannot be read: {len(resources)} ranks, but {len(names)} hosts")
+    return tuple(Host(broker, name, *resources[broker]) for broker, name in zip(sorted(resources), names, strict=True))
 
 
 def job_of(
@@ -86,39 +87,6 @@ def task_map(text: Any) -> TaskMap:
         return TaskMap(text["map"])
     except (KeyError, TypeError) as error:
         raise ValueError(f"flux-shell's task map cannot be read: {error}") from None
-
-
-def cpus(affinity: Any, ranks: Sequence[int], usable: Sequence[int], cores: int) -> dict[int, str | None]:
-    """Return the CPUs that each local task is bound to, as far as they are known before it starts.
-
-    `affinity` is the shell option cpu-affinity, `usable` are the CPUs that flux-shell itself may use:
-    those of the job, where it binds at all. With per-task flux-shell deals out cores in order, which is
-    known where every task gets the same number of them.
-    """
-    whole = idset.encode(usable)
-    if affinity == "off" or not usable:
-        return dict.fromkeys(ranks)
-    if affinity == "per-task":
-        if not ranks or len(usable) != cores or len(usable) % len(ranks):
-            return dict.fromkeys(ranks)
-        share = len(usable) // len(ranks)
-        return {rank: idset.encode(usable[at * share : (at + 1) * share]) for at, rank in enumerate(ranks)}
-    if isinstance(affinity, str) and affinity.startswith(("map:", "map=")):
-        return dict.fromkeys(ranks)
-    return dict.fromkeys(ranks, whole)
-
-
-def topology_signature(xml: str) -> str:
-    """Return hwloc's signature of the topology that `xml` describes, e.g. `1N:2S:2L3:8L2:8L1:8C:16H:x86_64:le`."""
-    import os
-    import sys
-
-    kinds = (
-        *(("NUMANode", "N"), ("Package", "S"), ("L3Cache", "L3"), ("L2Cache", "L2"), ("L1Cache", "L1")),
-        *(("Core", "C"), ("PU", "H")),
-    )
-    counts = ":".join(str(xml.count(f'type="{kind}"')) + letter for kind, letter in kinds)
-    return f"{counts}:{os.uname().machine}:{'le' if sys.byteorder == 'little' else 'be'}"
 
 
 def _aliases(host: Host, unique: str) -> tuple[str, ...]:

@@ -25,6 +25,11 @@ def cores() -> tuple[Core, ...]:
     return _cores(os.sched_getaffinity(0))
 
 
+def online() -> tuple[int, ...]:
+    """Return the CPUs that this machine runs on."""
+    return _list(f"{_CPUS}/online") or tuple(sorted(os.sched_getaffinity(0)))
+
+
 @cache
 def topology_signature() -> str:
     """Return the machine's shape in the form of hwloc's signatures, e.g. `1N:2S:2L3:8L2:8L1:8C:16H:x86_64:le`.
@@ -34,14 +39,14 @@ def topology_signature() -> str:
     """
     import sys
 
-    online = _list(f"{_CPUS}/online") or tuple(sorted(os.sched_getaffinity(0)))
+    cpus = online()
     caches = {1: "index0", 2: "index2", 3: "index3"}
     counts = [
         (_numa_nodes(), "N"),
-        (len(_packages(online)), "S"),
-        *((_groups(online, f"cache/{caches[level]}/shared_cpu_list", 0), f"L{level}") for level in (3, 2, 1)),
-        (len(_cores(online)), "C"),
-        (len(online), "H"),
+        (len(_packages(cpus)), "S"),
+        *((_groups(cpus, f"cache/{caches[level]}/shared_cpu_list", 0), f"L{level}") for level in (3, 2, 1)),
+        (len(_cores(cpus)), "C"),
+        (len(cpus), "H"),
     ]
     shape = ":".join(f"{count}{what}" for count, what in counts)
     return f"{shape}:{os.uname().machine}:{'le' if sys.byteorder == 'little' else 'be'}"
