@@ -58,21 +58,67 @@ def test_env_and_install_say_what_to_do_without_a_plugin(
         assert "the plugin is not built: flux-pmix build-plugins builds it" in err
 
 
-def test_install_links_and_removes(built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_install_links_and_removes(built: Path, upmi: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "etc/flux/shell").mkdir(parents=True)
-    plugin = tmp_path / "lib/flux/shell/plugins/fluxpmix/pmix.so"
     lua = tmp_path / "etc/flux/shell/lua.d/fluxpmix.lua"
+    links = {
+        tmp_path / "lib/flux/shell/plugins/fluxpmix/pmix.so": built / "pmix.so",
+        lua: built / "lua.d/pmix.lua",
+        tmp_path / "lib/flux/upmi/plugins/fluxpmix.so": upmi / "pmix.so",
+    }
     for _ in range(2):
         run(capsys, "install", f"--prefix={tmp_path}")
-        assert plugin.resolve() == (built / "pmix.so").resolve()
-        assert lua.resolve() == (built / "lua.d/pmix.lua").resolve()
+        assert {link: link.resolve() for link in links} == {link: file.resolve() for link, file in links.items()}
     run(capsys, "install", f"--prefix={tmp_path}", "--remove")
-    assert not plugin.is_symlink() and not lua.is_symlink()
+    assert not any(link.is_symlink() for link in links)
     assert run(capsys, "install", f"--prefix={tmp_path}", "--remove") == ([], "")
     lua.write_text("theirs")
     for more in ([], ["--remove"]):
         _out, err = run(capsys, "install", f"--prefix={tmp_path}", *more, code=1)
         assert "no link" in err and lua.read_text() == "theirs"
+
+
+@pytest.mark.flux
+@pytest.mark.pmix
+def test_what_is_installed_serves_flux_pmi(
+    built: Path, environment: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if shutil.which("flux") is None:
+        pytest.skip("flux is not on PATH")
+    (tmp_path / "etc/flux/shell").mkdir(parents=True)
+    run(capsys, "install", f"--prefix={tmp_path}")
+    env = environment | {"FLUX_PMI_CLIENT_SEARCHPATH": str(tmp_path / "lib/flux/upmi/plugins")}
+    words = ["flux-pmix", "run", "-n2", "flux", "pmi", "--method=pmix", "barrier"]
+    done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=60, check=True)
+    assert "completed pmi barrier on 2 tasks" in done.stdout
+
+
+def test_install_wants_both_plugins(built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "etc/flux/shell").mkdir(parents=True)
+    alone = tmp_path / "alone"
+    shutil.copytree(built, alone, ignore=shutil.ignore_patterns("upmi"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(location, "find", lambda: location.Plugin(str(alone)))
+        _out, err = run(capsys, "install", f"--prefix={tmp_path}", code=1)
+    assert "flux-pmix build-plugins builds both" in err and not (tmp_path / "lib").exists()
+
+
+def test_a_plugin_says_of_which_sources_it_is(built: Path, upmi: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {embedding.SHELL: built / "pmix.so", embedding.UPMI: upmi / "pmix.so"}
+    assert all(embedding.is_current(str(file), kind) for kind, file in files.items())
+    assert not embedding.is_current(str(files[embedding.UPMI]), embedding.SHELL)
+    monkeypatch.setattr(embedding, "_body", lambda kind: "changed")
+    assert not any(embedding.is_current(str(file), kind) for kind, file in files.items())
+
+
+@pytest.mark.flux
+def test_doctor_proves_both_plugins(built: Path, upmi: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if shutil.which("flux") is None:
+        pytest.skip("flux is not on PATH")
+    out = "\n".join(run(capsys, "doctor")[0])
+    assert f"plugin    {built / 'pmix.so'} (of jobs)" in out
+    assert f"plugin    {upmi / 'pmix.so'} (of brokers and flux pmi)" in out
+    assert "job       good: " in out and "flux pmi  good: " in out
 
 
 @pytest.mark.parametrize(

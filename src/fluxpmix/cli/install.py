@@ -1,6 +1,8 @@
-"""`flux-pmix install --prefix=PREFIX`: links our plugin into a Flux installation, for all who use it.
+"""`flux-pmix install --prefix=PREFIX`: links our plugins into a Flux installation, for all who use it.
 
-Two links: the plugin below flux-shell's plugin directory, and the file that loads it in `lua.d`.
+Three links: the plugin below flux-shell's plugin directory, the file that loads it in `lua.d`, and the plugin of
+brokers and `flux pmi` among those of PMI clients. There the first of a name counts, by file name: ours comes
+before the C flux-pmix's.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
     parsed = parse(OPTIONS, arguments)
     if "help" in parsed.values:
         usage = "flux-pmix install --prefix PREFIX [--remove]"
-        print(help_page(usage, "Link the plugin into a Flux installation, or remove it from one.", OPTIONS))
+        print(help_page(usage, "Link the plugins into a Flux installation, or remove them from one.", OPTIONS))
         return 0
     if parsed.rest:
         raise UsageError(f"install takes no argument, {parsed.rest[0]!r} was given; write --prefix=PREFIX")
@@ -48,13 +50,19 @@ def main(arguments: Sequence[str]) -> int:
         raise CommandError("the plugin is not built: flux-pmix build-plugins builds it")
     if not os.path.isdir(os.path.dirname(there.lua)):
         raise CommandError(f"--prefix={prefix}: no Flux is installed there: {os.path.dirname(there.lua)} is missing")
-    for path, target in zip(_links(there), (plugin.file, plugin.lua), strict=True):
+    if not os.path.exists(plugin.upmi):
+        raise CommandError(f"{plugin.upmi} is missing: flux-pmix build-plugins builds both plugins")
+    for path, target in zip(_links(there), (plugin.file, plugin.lua, plugin.upmi), strict=True):
         _link(path, target)
     return 0
 
 
-def _links(there: Prefix) -> tuple[str, str]:
-    return os.path.join(there.plugins, "fluxpmix", "pmix.so"), os.path.join(there.lua, "fluxpmix.lua")
+def _links(there: Prefix) -> tuple[str, str, str]:
+    return (
+        os.path.join(there.plugins, "fluxpmix", "pmix.so"),
+        os.path.join(there.lua, "fluxpmix.lua"),
+        os.path.join(there.upmi, "fluxpmix.so"),
+    )
 
 
 def _link(path: str, target: str) -> None:

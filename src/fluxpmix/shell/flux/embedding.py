@@ -210,20 +210,39 @@ def package_parent() -> str:
     return os.path.dirname(os.path.dirname(os.path.dirname(here)))
 
 
-def source(python: Python, kind: Kind = SHELL) -> str:
-    """Return the C source in front of what cffi generates."""
+def mark(kind: Kind = SHELL) -> str:
+    """Return the text that a plugin holds which was built from these sources, and no other does."""
+    import hashlib
+
+    return f"fluxpmix sources {hashlib.sha256((_body(kind) + kind.cdef + kind.init).encode()).hexdigest()}"
+
+
+def is_current(path: str, kind: Kind = SHELL) -> bool:
+    """Say whether the plugin at `path` was built from these sources. Raises OSError."""
+    with open(path, "rb") as file:
+        return mark(kind).encode() in file.read()
+
+
+def _body(kind: Kind) -> str:
     here = os.path.dirname(os.path.abspath(__file__))
     body = ""
     for name in ("python.c", kind.source):
         with open(os.path.join(here, name), encoding="utf-8") as file:
             body += file.read()
+    return body
+
+
+def source(python: Python, kind: Kind = SHELL) -> str:
+    """Return the C source in front of what cffi generates."""
     settings = {
         "FLUXPMIX_PYTHON": _quote(python.executable),
         "FLUXPMIX_BASE_PYTHON": _quote(python.base),
         "FLUXPMIX_PACKAGE_PARENT": _quote(package_parent()),
         "FLUXPMIX_FILE": _quote(kind.file),
     }
-    return "".join(f"#define {name} {value}\n" for name, value in settings.items()) + body
+    defines = "".join(f"#define {name} {value}\n" for name, value in settings.items())
+    kept = f"__attribute__((used)) static const char fluxpmix_mark[] = {_quote(mark(kind))};\n"
+    return defines + kept + _body(kind)
 
 
 def build_all(directory: str, *, compiler: str | None = None) -> tuple[str, str]:

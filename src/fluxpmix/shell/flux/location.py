@@ -1,4 +1,4 @@
-"""Where the built plugin lies, and where Flux looks for such things: for the commands that set Flux up.
+"""Where the built plugins lie, and where Flux looks for such things: for the commands that set Flux up.
 
 A plugin directory holds `pmix.so` and, in `lua.d`, what loads it; `upmi` in it holds PMI client plugins.
 The package is one; where it cannot be written, a directory in the user's own data takes its place.
@@ -37,10 +37,11 @@ class Plugin(Record):
 
 
 class Prefix(Record):
-    """The directories of a Flux installation in which flux-shell looks."""
+    """The directories of a Flux installation in which flux-shell looks, and brokers and `flux pmi`."""
 
     plugins: str
     lua: str
+    upmi: str
 
 
 def package_directory() -> str:
@@ -89,13 +90,15 @@ def of_prefix(prefix: str) -> Prefix:
     """Return the directories of the Flux installed below `prefix`: as its own `flux` says, else the usual ones."""
     import subprocess
 
-    plugins = os.path.join(prefix, "lib", "flux", "shell", "plugins")
-    initrc = os.path.join(prefix, "etc", "flux", "shell", "initrc.lua")
+    found = {
+        "shell_pluginpath": os.path.join(prefix, "lib", "flux", "shell", "plugins"),
+        "shell_initrc": os.path.join(prefix, "etc", "flux", "shell", "initrc.lua"),
+        "upmi_pluginpath": os.path.join(prefix, "lib", "flux", "upmi", "plugins"),
+    }
     flux = os.path.join(prefix, "bin", "flux")
     if os.access(flux, os.X_OK):
-        found = []
-        for name in ("shell_pluginpath", "shell_initrc"):
+        for name, usual in found.items():
             done = subprocess.run([flux, "config", "builtin", name], capture_output=True, text=True, check=False)
-            found.append(done.stdout.strip().split(":")[0])
-        plugins, initrc = found[0] or plugins, found[1] or initrc
-    return Prefix(plugins, os.path.join(os.path.dirname(initrc), "lua.d"))
+            found[name] = done.stdout.strip().split(":")[0] or usual
+    lua = os.path.join(os.path.dirname(found["shell_initrc"]), "lua.d")
+    return Prefix(found["shell_pluginpath"], lua, found["upmi_pluginpath"])
