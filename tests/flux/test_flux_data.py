@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -52,12 +53,55 @@ def test_a_rank_learns_of_all_processes_of_its_job(two: Instance) -> None:
     assert answers[1] == [["PMIX_QUERY_PROC_TABLE", rows]]
 
 
-def test_what_a_rank_logs_is_seen(two: Instance) -> None:
+LOG = (
+    "from fluxpmix import Client\nfrom fluxpmix.pmix import attributes as a\nfrom fluxpmix.pmix.types import Info\n"
+    "with Client() as client:\n"
+    "    client.log([Info(a.LOG_STDOUT, 'to the outpüt'), Info(a.LOG_STDERR, 'to the errors')])\n"
+    "    client.log([Info(a.LOG_JOB_RECORD, True), Info(a.LOG_MSG, b'to the record')])\n"
+    "    client.fence()\n"
+)
+
+
+def test_what_a_rank_logs_is_its_output(two: Instance, server: str, tmp_path: Path) -> None:
+    """Labelled as the rank's own words are, and in the file that the job has for them."""
+    words = ["-N2", "-n3", "-o", f"pmix.libpmix={server}"]
+    result = two.run(*words, "--label-io", "-o", "verbose=1", sys.executable, "-c", LOG)
+    assert result.lines == [f"{rank}: to the outpüt" for rank in range(3)]
+    for rank in range(3):
+        assert f"{rank}: to the errors\n" in result.err
+        assert f"rank {rank}: to the record" in result.err
+    two.run(*words, f"--output={tmp_path}/{{{{taskid}}}}", sys.executable, "-c", LOG)
+    for rank in range(3):
+        assert (tmp_path / str(rank)).read_text().splitlines()[:2] == ["to the outpüt", "to the errors"]
+
+
+def test_a_rank_learns_how_much_time_its_job_has(two: Instance) -> None:
+    """Also when the job is given more while it runs."""
     script = (
-        "from fluxpmix import Client\nfrom fluxpmix.pmix import attributes as a\nfrom fluxpmix.pmix.types import Info\n"
-        "with Client() as client:\n    client.log([Info(a.LOG_STDERR, 'to the errors')])\n"
+        "import sys\nfrom fluxpmix import Client\nfrom fluxpmix.pmix import attributes as a\n"
+        "from fluxpmix.pmix.types import QueryItem\n"
+        "with Client() as client:\n"
+        "    def left(): return client.query([QueryItem((a.TIME_REMAINING,), ())])[0].value\n"
+        "    first = left()\n"
+        "    print(first, flush=True)\n"
+        "    while left() <= first: pass\n"
+        "    print(left(), flush=True)\n"
     )
-    assert "to the errors" in two.run("-n1", "-o", "verbose=1", sys.executable, "-c", script).err
+    child = two.start("-n1", "-t5m", sys.executable, "-c", script)
+    assert child.stdout is not None
+    assert 200 < int(child.stdout.readline()) <= 300
+    two.flux("update", two.flux("job", "last"), "duration=+10m")
+    assert 800 < int(two.finish(child).out) <= 900
+    with_none = script.replace("first = left()", "print(a.by_key(left().key))")
+    assert "PMIX_ERR_NOT_FOUND" in two.run("-n1", sys.executable, "-c", with_none, code=1).err, "no limit, no time"
+
+
+@pytest.mark.parametrize("exchange", ["auto", "bruck", "tree"])
+def test_data_moves_between_shells_as_the_option_says(
+    instance: Callable[[int], Instance], server: str, exchange: str
+) -> None:
+    words = ["-o", f"pmix.libpmix={server}", "-o", f"pmix.exchange={exchange}", "-o", "pmix.fanout=2"]
+    instance(4).run("-N4", "-n8", *words, sys.executable, CLIENTS / "fence.py", 70000)
 
 
 @pytest.mark.mpi5

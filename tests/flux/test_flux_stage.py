@@ -102,7 +102,11 @@ def test_python_variables_of_the_environment_change_nothing(play: Stage) -> None
         ({"STAGE_OPTION_pmix": '{"libpmix":"/nonexistent/libpmix.so"}'}, "", "raise 1 pmix: no usable libpmix"),
         ({"STAGE_OPTION_pmix": '{"libpmix":"libc.so.6"}'}, "", "not a libpmix"),
         ({"STAGE_OPTION_pmix": '{"nosuch":1}'}, "", "-o pmix.nosuch: there is no such option"),
-        ({"STAGE_OPTION_pmix": '{"timeout":"soon"}'}, "", "-o pmix.timeout=soon: seconds, or none, is expected"),
+        (
+            {"STAGE_OPTION_pmix": '{"timeout":"soon"}'},
+            "",
+            "-o pmix.timeout=soon: seconds, as in 30 or 0.5, or none is expected",
+        ),
         ({}, "/nonexistent", "FLUX_JOB_TMPDIR=/nonexistent cannot be written"),
     ],
 )

@@ -69,10 +69,11 @@ class Host:
             self._events, self._directory, job, shell_rank, fanout, partners=self._connections.partners
         )
         self._groups = Groups(self._collectives, self._directory, job, shell_rank, default_timeout)
+        self._queries = Queries(self._directory, shell_rank, ends_at)
         self._reaching: tuple[Capability, ...] = (
             self._dmodex,
             self._datastore,
-            Queries(self._directory, shell_rank, ends_at),
+            self._queries,
             self._events,
             self._failures,
             JobControls(self._directory, shell_rank),
@@ -138,6 +139,10 @@ class Host:
         }
 
     # -- what happens ------------------------------------------------------------------------------
+
+    def time_limit(self, ends_at: float | None) -> None:
+        """The job's time is now up at `ends_at`; None: never."""
+        self._queries.ends_at = ends_at
 
     def upcall(self, upcall: Upcall, now: float) -> list[Effect]:
         """Take a request of this shell's libpmix."""

@@ -92,7 +92,7 @@ class Queries(Capability):
     def __init__(self, directory: Directory, me: int, ends_at: float | None) -> None:
         self._directory = directory
         self._me = me
-        self._ends_at = ends_at
+        self.ends_at = ends_at  # may change while the job runs
         self._rows = {number: Row() for number in directory.numbers_on(me)}
         self._open: dict[int, _Open] = {}  # by token
         self._tokens = 0
@@ -272,9 +272,9 @@ class Queries(Capability):
         return Info(key, row.exit_code, DataType.INT) if row.state >= TERMINATED else None
 
     def _time_remaining(self, key: str, asked: _Asked, rows: dict[int, Row], now: float) -> Info | None:
-        if self._ends_at is None:
+        if self.ends_at is None:
             return None
-        return Info(key, max(0, int(self._ends_at - now)), DataType.UINT32)
+        return Info(key, max(0, int(self.ends_at - now)), DataType.UINT32)
 
     def _peers(self, key: str, asked: _Asked, rows: dict[int, Row], now: float) -> Info | None:
         if asked.member is None:

@@ -178,6 +178,10 @@ class Driver:
         """Peer `shell` is gone and will not come back."""
         self._run(partial(self._host.shell_lost, shell, reason))
 
+    def time_limit(self, ends_at: float | None) -> None:
+        """The job's time is now up at `ends_at`, as `Carrier.now` counts; None: never."""
+        self._host.time_limit(ends_at)
+
     def tick(self) -> None:
         """A deadline has passed."""
         self._deadline = None

@@ -142,6 +142,13 @@ class Shell:
         """Let go once."""
         self.lib.release_shell(name.encode())
 
+    def write_output(self, rank: int, stream: str, data: bytes) -> bool:
+        """Add to a local task's "stdout" or "stderr". Returns whether flux-shell takes it."""
+        from json import dumps
+
+        text = dumps({"stream": stream, "rank": str(rank), "data": data.decode("utf-8", "replace")})
+        return bool(self.lib.write_output(text.encode()) == 0)
+
     def on_topic(self, topic: str, call: Callable[[Any], None]) -> None:
         """Have `call(arguments)` run at a topic. An exception in it fails the topic."""
         name = topic.encode()

@@ -77,6 +77,7 @@ void free(void *);
 /* of plugin.c */
 void say(int, const char *);
 void end_job(int, const char *);
+int write_output(const char *);
 int hold_shell(const char *);
 int release_shell(const char *);
 int set_task_variable(flux_shell_task_t *, const char *, const char *);

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from fluxpmix.host.collective import EXCHANGES
 from fluxpmix.pmix.record import Record
 
 TYPE_CHECKING = False
@@ -21,9 +22,15 @@ def _text(value: Any) -> str:
 
 
 def _fanout(value: Any) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+    if isinstance(value, int) and not isinstance(value, bool) and 2 <= value <= 65536:
         return value
-    raise ValueError("a number of at least 1 is expected")
+    raise ValueError("a whole number from 2 to 65536 is expected")
+
+
+def _exchange(value: Any) -> str:
+    if value in EXCHANGES:
+        return str(value)
+    raise ValueError(f"one of {', '.join(EXCHANGES)} is expected")
 
 
 def _seconds(value: Any) -> float | None:
@@ -31,18 +38,19 @@ def _seconds(value: Any) -> float | None:
         return None
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf"):
         return float(value)
-    raise ValueError("seconds, or none, is expected")
+    raise ValueError("seconds, as in 30 or 0.5, or none is expected")
 
 
 class Options(Record):
     """What the user may set.
 
-    `fanout` is the collectives' tree's, `timeout` what an operation may take by default (seconds; None:
-    for ever), `model` PMIX_MODEL_LIBRARY_NAME.
+    `fanout` is the collectives' tree's, `exchange` how data in fences moves, `timeout` what an operation may
+    take by default (seconds; None: for ever), `model` PMIX_MODEL_LIBRARY_NAME.
     """
 
     libpmix: str | None = None
     fanout: int = 32
+    exchange: str = "tree"
     timeout: float | None = None
     model: str | None = None
 
@@ -69,6 +77,7 @@ class Options(Record):
 _NAMES: dict[str, Callable[[Any], Any]] = {
     "pmix.libpmix": _text,
     "pmix.fanout": _fanout,
+    "pmix.exchange": _exchange,
     "pmix.timeout": _seconds,
     "pmix.model": _text,
 }

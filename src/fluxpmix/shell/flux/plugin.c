@@ -40,6 +40,9 @@ typedef void (*flux_continuation_f)(flux_future_t *, void *);
 int flux_plugin_set_name(flux_plugin_t *, const char *);
 int flux_plugin_add_handler(flux_plugin_t *, const char *, flux_plugin_f, void *);
 int flux_plugin_arg_get(flux_plugin_arg_t *, int, char **);
+flux_plugin_arg_t *flux_plugin_arg_create(void);
+int flux_plugin_arg_set(flux_plugin_arg_t *, int, const char *);
+void flux_plugin_arg_destroy(flux_plugin_arg_t *);
 
 flux_shell_t *flux_plugin_get_shell(flux_plugin_t *);
 flux_t *flux_shell_get_flux(flux_shell_t *);
@@ -56,6 +59,7 @@ void flux_shell_killall(flux_shell_t *, int);
 flux_shell_task_t *flux_shell_current_task(flux_shell_t *);
 flux_shell_task_t *flux_shell_task_first(flux_shell_t *);
 flux_shell_task_t *flux_shell_task_next(flux_shell_t *);
+int flux_shell_plugstack_call(flux_shell_t *, const char *, flux_plugin_arg_t *);
 int flux_shell_task_get_info(flux_shell_task_t *, char **);
 flux_cmd_t *flux_shell_task_cmd(flux_shell_task_t *);
 flux_subprocess_t *flux_shell_task_subprocess(flux_shell_task_t *);
@@ -111,6 +115,18 @@ static void end_job(int exit_code, const char *text)
         flux_shell_raise_exit_status(exit_code << 8, "%s", text);
     else
         flux_shell_raise("exec", 0, "%s", text);
+}
+
+/* Add to a task's output, as flux-shell's own pty service does: {"stream","rank","data"}. */
+static int write_output(const char *json)
+{
+    flux_plugin_arg_t *arguments = flux_plugin_arg_create();
+    int result = -1;
+
+    if (arguments && flux_plugin_arg_set(arguments, 0 /* in */, json) == 0)
+        result = flux_shell_plugstack_call(the_shell, "shell.output", arguments);
+    flux_plugin_arg_destroy(arguments);
+    return result;
 }
 
 static int hold_shell(const char *name)

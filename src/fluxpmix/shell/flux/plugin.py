@@ -7,6 +7,7 @@
 - task.init, task.fork, task.exit: a task's environment, its process, its end
 - shell.finish: this shell's tasks have ended; it stays until all have (`service.Leaving`)
 - shell.lost: shell 0 is told who is gone, and tells the others
+- shell.resource-update: R, and with it the job's time limit, has changed
 - shell.exit: stop the server
 
 Never task.exec: it runs in the forked child, where nobody may hold Python's lock. Threads (libpmix's own)
@@ -17,11 +18,11 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from math import inf
-from time import monotonic
+from time import monotonic, time
 
 from fluxpmix.host.effects import Buffer, Frame, Level
 from fluxpmix.job import idset
@@ -85,6 +86,7 @@ class Plugin:
             ("task.exit", self._task_exit),
             ("shell.finish", self._finish),
             ("shell.lost", self._lost),
+            ("shell.resource-update", self._resources_changed),
             ("shell.exit", self._exit),
         ):
             api.on_topic(topic, call)
@@ -156,7 +158,17 @@ class Plugin:
         self._leaving = Leaving(api, self._peers, self.rank, brokers, self._shell_lost)
         xml = api.topology()
         site = self._site(job, hosts[self.rank], xml)
-        driver = Driver(job, self, site, found, fanout=options.fanout, timeout=options.timeout)
+        driver = Driver(
+            job,
+            self,
+            site,
+            found,
+            fanout=options.fanout,
+            exchange=options.exchange,
+            timeout=options.timeout,
+            ends_at=_ends_at(info),
+            output=self._output,
+        )
         self._timer = api.timer(self._timer_ended)
         with _given_topology(site.tmpdir, xml):
             driver.open_server()
@@ -211,6 +223,10 @@ class Plugin:
         shell = self._api.arguments(arguments).get("shell_rank")
         if isinstance(shell, int) and 0 <= shell < self.size and shell != self.rank:
             self._shell_lost(shell, "Flux has lost it")
+
+    def _resources_changed(self, _arguments: Any) -> None:
+        if self._driver is not None:
+            self._driver.time_limit(_ends_at(self._api.info()))
 
     def _exit(self, _arguments: Any) -> None:
         if self._leaving is not None:
@@ -298,6 +314,12 @@ class Plugin:
             job_infos=self._flux_keys(job),
         )
 
+    def _output(self, rank: int, stream: int, data: bytes) -> None:
+        """Show text as task `rank` had printed it: labelled, and in the file that the job has for it."""
+        if not self._api.write_output(rank, "stderr" if stream == 2 else "stdout", data):
+            line = data.decode("utf-8", "replace").rstrip("\n")
+            self.log(Level.NOTICE, f"rank {rank}: {line}")
+
     def _flux_keys(self, job: Job) -> tuple[Any, ...]:
         """Return what a Flux that this job starts looks for, as Flux's own PMI server gives it."""
         level = self._api.attribute("instance-level")
@@ -330,6 +352,12 @@ class Plugin:
             self.log(Level.ERROR, text)
         else:
             self._api.end_job(f"pmix: {text}", 1)
+
+
+def _ends_at(info: Mapping[str, Any]) -> float | None:
+    """Return when the job's time is up, as `Plugin.now` counts."""
+    expiration = resources.expiration(info["R"])
+    return None if expiration is None else monotonic() + expiration - time()
 
 
 @contextmanager

@@ -81,6 +81,12 @@ def job_of(
     )
 
 
+def expiration(R: Mapping[str, Any]) -> float | None:
+    """Return when R's time is up, in seconds since 1970; None: never."""
+    found = R.get("execution", {}).get("expiration")
+    return float(found) if isinstance(found, (int, float)) and found > 0 else None
+
+
 def task_map(text: Any) -> TaskMap:
     """Return the map in what taskmap_encode gives for a wrapped map, read as JSON. Raises ValueError."""
     try:
