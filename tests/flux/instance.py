@@ -20,6 +20,7 @@ from typing import Any
 
 from launching import CLIENTS as CLIENTS
 from launching import SOURCE, Result
+from launching import sets_seen as sets_seen
 
 PATIENCE = 90.0  # seconds; nothing takes as long when all is well
 ATTRIBUTES = "flux getattr size; flux getattr broker.mapping; flux getattr instance-level"

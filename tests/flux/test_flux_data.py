@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from instance import CLIENTS, Instance
+from instance import CLIENTS, Instance, libpmix, sets_seen
 
 pytestmark = pytest.mark.flux
 
@@ -51,6 +51,17 @@ def test_a_rank_learns_of_all_processes_of_its_job(two: Instance) -> None:
     nodes = answers[-1][0]
     rows = [[rank, nodes[node], True, 0, 6] for rank, node in ((0, 0), (1, 0), (2, 1))]
     assert answers[1] == [["PMIX_QUERY_PROC_TABLE", rows]]
+
+
+def test_process_sets_are_told_queried_and_defined_on_all_nodes(two: Instance, server: str) -> None:
+    sets = ("-o", "pmix.pset.left=0-1", "-o", "pmix.pset.odd.ones=1,3")
+    result = two.run("-N2", "-n4", *sets, "-o", f"pmix.libpmix={server}", sys.executable, CLIENTS / "psets.py")
+    assert result.lines == sets_seen("4.2" if server == libpmix("4.2") else "5.0")
+
+
+def test_a_process_set_that_makes_no_sense_ends_the_job(two: Instance) -> None:
+    assert "no commas" in two.run("-n1", "-o", "pmix.pset.a,b=0", "true", code=1).err
+    assert "the job's ranks are 0 to 0" in two.run("-n1", "-o", "pmix.pset.a=1", "true", code=1).err
 
 
 LOG = (

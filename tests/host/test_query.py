@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from simulator import NSPACE, Network
 
 from fluxpmix.host import frames, wire
+from fluxpmix.host.answers import KEYS
 from fluxpmix.host.frames import Message, Tag
 from fluxpmix.host.host import Host
-from fluxpmix.host.query import KEYS
 from fluxpmix.host.supported import SUPPORTED
 from fluxpmix.pmix import attributes as a
 from fluxpmix.pmix.status import Status
@@ -216,7 +216,7 @@ def test_a_shell_that_does_not_answer_leaves_its_rows_without_a_state(loses: str
 def test_a_table_that_makes_no_sense_is_dropped(rows: Any) -> None:
     network = Asked([1, 1])
     id_ = network.query(0, a.QUERY_PROC_TABLE)
-    block = (1, wire.encode(rows))
+    block = (1, wire.encode((rows, ())))
     frame = b"".join(frames.encode(Message(Tag.ROWS, 0, 1, frames.NO_DIGEST, 0, (block,))))
     network.perform(0, network.hosts[0].receive(1, frame, 0.0))
     assert (id_ in network.replies) == (rows == ())

@@ -138,3 +138,19 @@ def libpmix(version: str) -> str:
     if ".".join(map(str, found.version[:2])) != version:
         pytest.skip(f"libpmix {version} is not installed: found {found.version_text}")
     return found.path
+
+
+def sets_seen(server: str) -> list[str]:
+    """What `clients/psets.py` prints, sorted, in a job with the sets `left` (0, 1) and `odd.ones` (1, 3)."""
+    lines = [f"{rank} 2 left,odd.ones [1, 3]" for rank in range(4)]
+    lines.append("2 defined PMIX_ERR_EXISTS defined PMIX_ERR_BAD_PARAM PMIX_ERR_BAD_PARAM")
+    lines.append("2 PMIX_ERR_NOT_FOUND")
+    lines += [f"{rank} left over: left,odd.ones" for rank in (0, 1)]
+    if server == "4.2":  # a server of 4.2 has nothing but the sets that local processes started with
+        own = {0: "left", 1: "left,odd.ones", 2: "PMIX_ERR_NOT_FOUND", 3: "odd.ones"}
+        far = {0: "left", 1: "left", 2: "PMIX_ERR_NOT_FOUND", 3: "PMIX_ERR_NOT_FOUND"}
+    else:
+        own = {0: "left", 1: "left,odd.ones", 2: "late", 3: "odd.ones,late"}
+        far = dict.fromkeys(range(4), "left")
+    lines += [f"{rank} is in {own[rank]} 0 is in {far[rank]}" for rank in range(4)]
+    return sorted(lines)

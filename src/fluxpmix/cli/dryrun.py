@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 
+from fluxpmix.job import idset
 from fluxpmix.job.registration import LocalFacts, Realm, registration
 from fluxpmix.pmix.types import Proc, Regex
 
@@ -56,6 +57,8 @@ def _summary(request: Request) -> Iterator[str]:
         first = job.app_first_rank(app.index)
         ranks = f"rank {first}" if app.size == 1 else f"ranks {first}-{first + app.size - 1}"
         yield f"  app {app.index}: {ranks} in {app.wdir}, {_count(len(variables), 'variable')}: {join(app.argv)}"
+    for pset in job.psets:
+        yield f"  process set {pset.name}: ranks {idset.encode(pset.ranks)}"
     yield ""
 
 

@@ -13,7 +13,7 @@ from fluxpmix.cli import environment, geometry, setopt
 from fluxpmix.cli.errors import CommandError, UsageError, warn
 from fluxpmix.cli.run_options import AppOptions, RunOptions, help_text, read
 from fluxpmix.job import jobid
-from fluxpmix.job.model import App, Job, Node, Session, new_credential
+from fluxpmix.job.model import App, Job, Node, ProcessSet, Session, check_set_name, new_credential
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -174,7 +174,26 @@ def _job(
         credential=new_credential(),
         cores_per_task=laid_out.cores_per_task,
         model=settings.get("mpi"),
+        psets=_process_sets(settings, laid_out.taskmap.ntasks),
     )
+
+
+def _process_sets(settings: Mapping[str, Any], ntasks: int) -> tuple[ProcessSet, ...]:
+    """Return the sets that the job names; each name and rank checked."""
+    found = []
+    for key, ranks in settings.items():
+        if key.startswith(setopt.SET):
+            name = key[len(setopt.SET) :]
+            try:
+                check_set_name(name)
+            except ValueError as error:
+                raise UsageError(f"-o {key}: {error}") from None
+            if not ranks or ranks[-1] >= ntasks:
+                raise UsageError(
+                    f"-o {key}: there is no task {ranks[-1] if ranks else ''}, tasks are 0 to {ntasks - 1}"
+                )
+            found.append(ProcessSet(name, ranks))
+    return tuple(found)
 
 
 def _new_id() -> int:

@@ -88,6 +88,14 @@ def _exchange(value: Any) -> str:
     raise ValueError("auto, tree or bruck is expected")
 
 
+def _ranks(value: Any) -> tuple[int, ...]:
+    from fluxpmix.job import idset
+
+    if isinstance(value, list) and all(type(rank) is int for rank in value):
+        value = ",".join(map(str, value))
+    return idset.parse(str(value))
+
+
 class ShellOption(Record):
     """One option: its dotted name, how its value is checked, and a line of help."""
 
@@ -109,9 +117,11 @@ SHELL_OPTIONS = (
     ShellOption("libpmix", _text, "PATH: the libpmix to use"),
     ShellOption("pmix.exchange", _exchange, "tree, bruck or auto: how fences with data move (default tree)"),
     ShellOption("pmix.fanout", _fanout, "N: children of a node of the tree over the shells (default 16)"),
+    ShellOption("pmix.pset.NAME", _ranks, "RANKS: a process set, e.g. pmix.pset.left=0-3"),
     ShellOption("pmix.timeout", _timeout, "FSD or none: limit of an operation that sets none (default none)"),
     ShellOption("security", _security, "native or munge: how clients prove who they are"),
 )
+SET = "pmix.pset."  # what follows is the name of a process set
 _BY_NAME = {option.name: option for option in SHELL_OPTIONS}
 
 
@@ -123,7 +133,7 @@ def assign(settings: Iterable[str]) -> dict[str, Any]:
     options: dict[str, Any] = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
-        option = _BY_NAME.get(key)
+        option = _BY_NAME.get(f"{SET}NAME" if key.startswith(SET) and key != SET else key)
         if option is None:
             guess = nearest(key, _BY_NAME)
             raise UsageError(

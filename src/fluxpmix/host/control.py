@@ -5,7 +5,8 @@ its tasks that are meant, and says so; the request is answered when all have, or
 with a PMIX_JOB_CTRL_ID is known by it meanwhile, and can be cancelled: its answer is, what has been sent stays.
 Files that a process wants removed when it ends (PMIX_REGISTER_CLEANUP and its kin, with which Open MPI 5
 registers its shared memory) are libpmix's own affair, but only where the host serves job control at all. What
-nobody here can do (restart, checkpoint, provision, preempt, define a set) is refused, and the job's log says why.
+nobody here can do (restart, checkpoint, provision, preempt) is refused, and the job's log says why. A process set to
+be defined is `pset.py`'s.
 
     CONTROL     generation: the asker's token; block: signal, (number, ...)
     CONTROLLED  generation: the token asked with; status: whether one of those was there
@@ -17,10 +18,11 @@ from collections.abc import Sequence
 
 from fluxpmix.host import wire
 from fluxpmix.host.capability import Capability
-from fluxpmix.host.directives import timeout
+from fluxpmix.host.directives import timeout, unsupported
 from fluxpmix.host.directory import Directory, Member, UnknownProc
 from fluxpmix.host.effects import Effect, Level, Log, Reply, Send, Signal
 from fluxpmix.host.frames import NO_DIGEST, Message, Tag, encode
+from fluxpmix.host.pset import ProcessSets
 from fluxpmix.host.publication import Refused
 from fluxpmix.host.spread import Window
 from fluxpmix.pmix import attributes
@@ -57,7 +59,6 @@ _REFUSED: dict[str, str] = {
     attributes.JOB_CTRL_PROVISION: "a job's nodes are those that it was given, as they are",
     attributes.JOB_CTRL_PROVISION_IMAGE: "a job's nodes are those that it was given, as they are",
     attributes.JOB_CTRL_PREEMPTIBLE: "whether a job may be preempted is said when it is submitted",
-    attributes.JOB_CTRL_DEFINE_PSET: "process sets are defined when a job is started",
 }
 
 
@@ -81,8 +82,9 @@ class JobControls(Capability):
     serves = (JobControl,)
     takes = (Tag.CONTROL, Tag.CONTROLLED)
 
-    def __init__(self, directory: Directory, me: int) -> None:
+    def __init__(self, directory: Directory, me: int, psets: ProcessSets) -> None:
         self._directory = directory
+        self._psets = psets
         self._me = me
         self._alive = set(directory.numbers_on(me))
         self._lost: set[int] = set()
@@ -105,6 +107,9 @@ class JobControls(Capability):
         try:
             if any(info.key == attributes.JOB_CTRL_CANCEL for info in upcall.directives):
                 self._cancel(upcall, out)
+                return
+            if any(info.key == attributes.JOB_CTRL_DEFINE_PSET for info in upcall.directives):
+                self._define(upcall, now, out)
                 return
             signum = _signal(upcall.directives)
             name = self._name(upcall)
@@ -177,6 +182,15 @@ class JobControls(Capability):
 
     # -- inside ------------------------------------------------------------------------------------
 
+    def _define(self, upcall: JobControl, now: float, out: list[Effect]) -> None:
+        """Have a process set defined, and nothing else."""
+        unknown = unsupported(upcall.directives, HONOURED)
+        if unknown:
+            raise Refused(Status.ERR_NOT_SUPPORTED, f"{unknown} is required, but not supported")
+        if any(info.key in _ACTIONS or info.key == attributes.JOB_CTRL_SIGNAL for info in upcall.directives):
+            raise Refused(Status.ERR_BAD_PARAM, "it asks for several things at once")
+        self._psets.define(upcall, now, out)
+
     def _name(self, upcall: JobControl) -> str | None:
         name = find(upcall.directives, attributes.JOB_CTRL_ID)
         if name is not None and not isinstance(name, str):
@@ -246,5 +260,6 @@ def _is_signal(value: Any) -> bool:
 
 HONOURED = (
     *(attributes.JOB_CTRL_ID, attributes.JOB_CTRL_CANCEL, attributes.JOB_CTRL_SIGNAL, attributes.JOB_CTRL_KILL),
-    *(attributes.JOB_CTRL_TERMINATE, attributes.JOB_CTRL_PAUSE, attributes.JOB_CTRL_RESUME, attributes.TIMEOUT),
+    *(attributes.JOB_CTRL_TERMINATE, attributes.JOB_CTRL_PAUSE, attributes.JOB_CTRL_RESUME),
+    *(attributes.JOB_CTRL_DEFINE_PSET, attributes.TIMEOUT),
 )

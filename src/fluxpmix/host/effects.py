@@ -87,6 +87,13 @@ class Log(Record):
     message: str
 
 
+class DefineSet(Record):
+    """Have libpmix know a process set, by its members' names and ranks (None: it is no more)."""
+
+    name: str
+    members: tuple[Proc, ...] | None
+
+
 class Output(Record):
     """Show a line as if local task `rank` had printed it: stream 1 is standard output, 2 standard error."""
 
@@ -95,4 +102,4 @@ class Output(Record):
     data: bytes
 
 
-Effect: TypeAlias = Send | Reply | Notify | RequestModex | Raise | Signal | Log | Output
+Effect: TypeAlias = Send | Reply | Notify | RequestModex | Raise | Signal | Log | DefineSet | Output

@@ -23,6 +23,7 @@ from fluxpmix.host.fence import Fences
 from fluxpmix.host.frames import FrameError, Message, Tag
 from fluxpmix.host.group import Groups
 from fluxpmix.host.log import Logs
+from fluxpmix.host.pset import ProcessSets
 from fluxpmix.host.query import Queries
 from fluxpmix.job.model import Job
 from fluxpmix.pmix.status import Status
@@ -69,14 +70,16 @@ class Host:
             self._events, self._directory, job, shell_rank, fanout, partners=self._connections.partners
         )
         self._groups = Groups(self._collectives, self._directory, job, shell_rank, default_timeout)
-        self._queries = Queries(self._directory, shell_rank, ends_at)
+        self._psets = ProcessSets(self._directory, job, shell_rank)
+        self._queries = Queries(self._directory, shell_rank, ends_at, self._psets, self._groups)
         self._reaching: tuple[Capability, ...] = (
             self._dmodex,
             self._datastore,
             self._queries,
             self._events,
             self._failures,
-            JobControls(self._directory, shell_rank),
+            JobControls(self._directory, shell_rank, self._psets),
+            self._psets,
             self._connections,
             self._groups,
         )
@@ -142,7 +145,7 @@ class Host:
 
     def time_limit(self, ends_at: float | None) -> None:
         """The job's time is now up at `ends_at`; None: never."""
-        self._queries.ends_at = ends_at
+        self._queries.answers.ends_at = ends_at
 
     def upcall(self, upcall: Upcall, now: float) -> list[Effect]:
         """Take a request of this shell's libpmix."""

@@ -7,7 +7,7 @@ here is done in this directory, and what is done stands here. Standard 4.2, sect
 from __future__ import annotations
 
 from fluxpmix.host import control
-from fluxpmix.host.query import KEYS
+from fluxpmix.host.answers import KEYS
 from fluxpmix.pmix import attributes as a
 from fluxpmix.pmix.attributes import Attribute
 
@@ -17,7 +17,7 @@ _ACCESS = (a.ACCESS_PERMISSIONS, a.ACCESS_USERIDS, a.ACCESS_GRPIDS)
 _PUBLISH = (a.RANGE, a.PERSISTENCE, a.TIMEOUT, a.EVENT_CUSTOM_RANGE, *_ACCESS)
 _LOOKUP = (a.RANGE, a.WAIT, a.TIMEOUT, a.EVENT_CUSTOM_RANGE)
 _UNPUBLISH = (a.RANGE, a.TIMEOUT)
-_QUALIFIERS = (a.RANK, a.PROCID, a.HOSTNAME, a.QUERY_LOCAL_ONLY, a.TIMEOUT)
+_QUALIFIERS = (a.RANK, a.PROCID, a.HOSTNAME, a.PSET_NAME, a.GROUP_ID, a.QUERY_LOCAL_ONLY, a.TIMEOUT)
 _LOG = (
     *(a.LOG_STDOUT, a.LOG_STDERR, a.LOG_SYSLOG, a.LOG_LOCAL_SYSLOG, a.LOG_JOB_RECORD, a.LOG_MSG, a.LOG_ONCE),
     *(a.LOG_SOURCE, a.LOG_TIMESTAMP, a.LOG_TIMESTAMP_OUTPUT, a.LOG_TAG_OUTPUT, a.LOG_XML_OUTPUT),

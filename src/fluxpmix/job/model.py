@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from fluxpmix.job.taskmap import TaskMap
 from fluxpmix.pmix.record import Record
-from fluxpmix.pmix.types import MAX_NSLEN, Proc
+from fluxpmix.pmix.types import MAX_KEYLEN, MAX_NSLEN, Proc
 
 MOST_ON_NODE = 2**16  # local and node ranks have 16 bits
 
@@ -50,6 +50,13 @@ class App(Record):
     size: int
 
 
+class ProcessSet(Record):
+    """Processes of a job under a name of the user's (PMIX_PSET_NAME); ranks ascend."""
+
+    name: str
+    ranks: tuple[int, ...]
+
+
 class Job(Record):
     """One job. ValueError where its parts contradict each other."""
 
@@ -64,6 +71,7 @@ class Job(Record):
     spawned: bool = False
     model: str | None = None  # PMIX_MODEL_LIBRARY_NAME: whose programming model, e.g. "ompi"
     parent: Proc | None = None
+    psets: tuple[ProcessSet, ...] = ()
 
     def __post_init__(self) -> None:
         size = sum(app.size for app in self.apps)
@@ -94,6 +102,13 @@ class Job(Record):
             raise ValueError(f"job {self.jobid}: host names must be unique; hostlist.unique makes them so")
         if not 1 <= len(self.nspace.encode()) <= MAX_NSLEN:
             raise ValueError(f"job {self.jobid}: a namespace has 1 to {MAX_NSLEN} bytes, not {self.nspace!r}")
+        for pset in self.psets:
+            check_set_name(pset.name)
+            if not pset.ranks or pset.ranks[0] < 0 or pset.ranks[-1] >= self.size:
+                raise ValueError(
+                    f"process set {pset.name!r} names rank {pset.ranks[-1] if pset.ranks else 'none'}: "
+                    f"the job's ranks are 0 to {self.size - 1}"
+                )
 
     @property
     def size(self) -> int:
@@ -135,6 +150,11 @@ class Job(Record):
             column.extend(array("I", [app.index]) * app.size)
         return column
 
+    def app_set(self, index: int) -> ProcessSet | None:
+        """Return the first process set that all of an application's processes are in."""
+        first = self.app_first_rank(index)
+        return next((one for one in self.psets if {*range(first, first + self.apps[index].size)} <= {*one.ranks}), None)
+
     def app_rank_column(self) -> array[int]:
         """Return each rank's place in its application."""
         column = array("I")
@@ -155,6 +175,14 @@ class Job(Record):
         nodes = self.taskmap.node_column()
         before = [self.procs_before(node) for node in range(len(self.nodes))]
         return array("H", [before[node] + rank for node, rank in zip(nodes, local, strict=True)])
+
+
+def check_set_name(name: object) -> None:
+    """Raise ValueError where `name` cannot be a process set's: names travel in lists with commas between them."""
+    if not isinstance(name, str) or not 1 <= len(name.encode("utf-8", "surrogateescape")) <= MAX_KEYLEN:
+        raise ValueError(f"process set {str(name)[:80]!r}: a name has 1 to {MAX_KEYLEN} bytes")
+    if "," in name or "\0" in name:
+        raise ValueError(f"process set {name[:80]!r}: a name has no commas; take another")
 
 
 def new_credential() -> str:

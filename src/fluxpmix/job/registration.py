@@ -66,6 +66,7 @@ class LocalFacts(Record):
     node_map: Regex
     proc_map: Regex
     distances: Mapping[int, tuple[DeviceDistance, ...]] = {}
+    answers_sets: bool = True  # whether this libpmix answers which sets a process is in
 
 
 class Line(Record):
@@ -134,6 +135,21 @@ def _distances(_job: Job, facts: LocalFacts, rank: int) -> DataArray | None:
     return DataArray(DataType.DEVICE_DIST, distances) if distances else None
 
 
+def _set_names(job: Job, facts: LocalFacts, rank: int) -> DataArray | None:
+    names = () if facts.answers_sets else tuple(pset.name for pset in job.psets if rank in pset.ranks)
+    return DataArray(DataType.STRING, names) if names else None
+
+
+def _app_set(job: Job, _facts: LocalFacts, app: App) -> str | None:
+    pset = job.app_set(app.index)
+    return pset.name if pset is not None else None
+
+
+def _app_set_members(job: Job, _facts: LocalFacts, app: App) -> DataArray | None:
+    pset = job.app_set(app.index)
+    return DataArray(DataType.PROC, tuple(Proc(job.nspace, rank) for rank in pset.ranks)) if pset is not None else None
+
+
 def _app_argv(_job: Job, _facts: LocalFacts, app: App) -> str:
     return " ".join(app.argv)
 
@@ -176,6 +192,8 @@ TABLE: tuple[Line, ...] = (
     Line(a.APPLDR, _A, _REQ, lambda j, f, app: j.app_first_rank(app.index)),
     Line(a.WDIR, _A, _REQ, lambda j, f, app: app.wdir),
     Line(a.APP_ARGV, _A, _REQ, _app_argv),
+    Line(a.PSET_NAME, _A, _COND, _app_set, note="libpmix has it of applications only; Open MPI asks for it"),
+    Line(a.PSET_MEMBERS, _A, _COND, _app_set_members),
     # -- node
     Line(a.NODEID, _N, _REQ, lambda j, f, node: node.id, note="first in its array"),
     Line(a.HOSTNAME, _N, _REQ, lambda j, f, node: node.hostname),
@@ -208,6 +226,7 @@ TABLE: tuple[Line, ...] = (
     Line(a.CPUSET, _L, _OPT, lambda j, f, rank: f.cpusets.get(rank), note="of bound tasks"),
     Line(a.DEVICE_DISTANCES, _L, _OPT, _distances, note="of bound tasks, to the job's GPUs; in libpmix's form"),
     Line(a.PROCDIR, _L, _REQ, lambda j, f, rank: f.procdirs.get(rank)),
+    Line(a.PSET_NAMES, _L, _COND, _set_names, note="from 5.0 on libpmix answers by itself, with a text"),
     Line(a.PACKAGE_RANK, _L, _COND, _package_rank, note="of tasks bound inside one package"),
 )
 

@@ -13,6 +13,7 @@ from functools import partial
 
 from fluxpmix.host.effects import (
     Buffer,
+    DefineSet,
     Effect,
     Frame,
     Level,
@@ -242,6 +243,8 @@ class Driver:
                 self._server.notify_event(effect.status, effect.source, effect.range, effect.infos)
             elif isinstance(effect, RequestModex):
                 self._request_modex(effect.token, effect.proc)
+            elif isinstance(effect, DefineSet):
+                self._server.define_set(effect.name, effect.members)
             elif isinstance(effect, Signal):
                 carrier.signal_tasks(effect.signum, effect.ranks)
             elif isinstance(effect, Raise):

@@ -9,7 +9,7 @@ server finalize, and the removal of what libpmix leaves in the server's director
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from fluxpmix.job.registration import LocalFacts, registration
@@ -117,6 +117,8 @@ class JobServer:
         for rank in ranks:
             server.register_client(Proc(self._job.nspace, rank), uid, gid)
             self._clients.add(rank)
+        for pset in self._job.psets:
+            self.define_set(pset.name, [Proc(self._job.nspace, rank) for rank in pset.ranks])
 
     def setup_application(self) -> bytes:
         """Return what the job's tasks need from the network and the programming model, packed."""
@@ -147,6 +149,13 @@ class JobServer:
     def notify_event(self, status: int, source: Proc, range_: Range, infos: Infos) -> None:
         """Tell this node's clients of an event."""
         self._open_server().notify_event(status, source, range_, infos)
+
+    def define_set(self, name: str, members: Sequence[Proc] | None) -> None:
+        """Have libpmix know a process set, and tell this node's clients; without members, that it is no more."""
+        if members is None:
+            self._open_server().delete_process_set(name)
+        else:
+            self._open_server().define_process_set(members, name)
 
     def request_modex(self, proc: Proc, done: Callable[[int, bytes], None]) -> None:
         """Ask libpmix for what local `proc` put; `done` runs on libpmix's thread."""
@@ -232,4 +241,5 @@ class JobServer:
             node_map=server.generate_regex(self._node_names()),
             proc_map=server.generate_ppn(self._task_lists()),
             distances={r: server.gpu_distances(c, site.gpus) for r, c in cpus.items() if c} if site.gpus else {},
+            answers_sets=self._library.version >= (5, 0),
         )

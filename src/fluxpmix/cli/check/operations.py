@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from fluxpmix.cli.check.records import Tried, Verdict
 from fluxpmix.pmix import attributes as a
 from fluxpmix.pmix.status import PmixError, PmixNotFound, PmixNotSupported, PmixTimeout, Status
-from fluxpmix.pmix.types import AppSpec, Persistence, Proc, QueryItem, Range, Scope
+from fluxpmix.pmix.types import AppSpec, Info, Persistence, Proc, QueryItem, Range, Scope
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -182,6 +182,18 @@ def _job_control(client: Client, size: int) -> None:
         client.job_control([client.job], {a.JOB_CTRL_SIGNAL: 18})  # SIGCONT: harmless
 
 
+def _process_set(client: Client, size: int) -> str | None:
+    ranks = range(0, size, 2)
+    if client.proc.rank == 0:
+        client.job_control([Proc(client.proc.nspace, rank) for rank in ranks], {a.JOB_CTRL_DEFINE_PSET: "check.even"})
+    client.fence(directives={a.TIMEOUT: 2 * _SOON})
+    found = client.query([QueryItem((a.QUERY_PSET_MEMBERSHIP,), (Info(a.PSET_NAME, "check.even"),))])
+    members = sorted(proc.rank for info in found for proc in info.value.items)
+    if members != [*ranks]:
+        raise Wrong(f"the set of ranks {[*ranks]} has the members {members}")
+    return None
+
+
 def _spawn(client: Client, size: int) -> str | None:
     if client.proc.rank == 0:
         return f"as {client.spawn([AppSpec('true', ('true',))])}"
@@ -217,6 +229,7 @@ OPERATIONS = (
     Operation("query", OPTIONAL, _query),
     Operation("log", OPTIONAL, _log),
     Operation("job control", OPTIONAL, _job_control),
+    Operation("process set", OPTIONAL, _process_set),
     Operation("spawn", OPTIONAL, _spawn),
 )
 

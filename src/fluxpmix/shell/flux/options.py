@@ -5,9 +5,11 @@ One line an option; `plugin.py` reads them at shell.init. A name or a value that
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from fluxpmix.host.collective import EXCHANGES
+from fluxpmix.job import idset
+from fluxpmix.job.model import ProcessSet, check_set_name
 from fluxpmix.pmix.record import Record
 
 TYPE_CHECKING = False
@@ -41,11 +43,33 @@ def _seconds(value: Any) -> float | None:
     raise ValueError("seconds, as in 30 or 0.5, or none is expected")
 
 
+def _sets(value: Any) -> tuple[ProcessSet, ...]:
+    if not isinstance(value, dict):
+        raise ValueError("a name is expected: pmix.pset.NAME=RANKS")
+    return tuple(_set(name, ranks) for name, ranks in _flat("", value))
+
+
+def _flat(prefix: str, value: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield names and values; Flux takes a name with dots apart."""
+    for name, each in value.items():
+        if isinstance(each, dict):
+            yield from _flat(f"{prefix}{name}.", each)
+        else:
+            yield prefix + name, each
+
+
+def _set(name: str, ranks: Any) -> ProcessSet:
+    check_set_name(name)
+    if isinstance(ranks, list):
+        ranks = ",".join(map(str, ranks))
+    return ProcessSet(name, idset.parse(str(ranks)))
+
+
 class Options(Record):
     """What the user may set.
 
     `fanout` is the collectives' tree's, `exchange` how data in fences moves, `timeout` what an operation may
-    take by default (seconds; None: for ever), `model` PMIX_MODEL_LIBRARY_NAME.
+    take by default (seconds; None: for ever), `model` PMIX_MODEL_LIBRARY_NAME, `pset` the process sets.
     """
 
     libpmix: str | None = None
@@ -53,6 +77,7 @@ class Options(Record):
     exchange: str = "tree"
     timeout: float | None = None
     model: str | None = None
+    pset: tuple[ProcessSet, ...] = ()
 
     @staticmethod
     def read(option: Callable[[str], Any]) -> Options:
@@ -80,4 +105,5 @@ _NAMES: dict[str, Callable[[Any], Any]] = {
     "pmix.exchange": _exchange,
     "pmix.timeout": _seconds,
     "pmix.model": _text,
+    "pmix.pset": _sets,
 }

@@ -148,6 +148,7 @@ class Plugin:
             hosts,
             credential=new_credential(),
             model=options.model,
+            psets=options.pset,
         )
         found = library.load(options.libpmix or api.getenv(library.ENVIRONMENT_VARIABLE))
         brokers = tuple(host.broker for host in hosts)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from fluxpmix.job import hostlist, idset, jobid
-from fluxpmix.job.model import App, Job, Node, Session
+from fluxpmix.job.model import App, Job, Node, ProcessSet, Session
 from fluxpmix.job.taskmap import TaskMap
 from fluxpmix.pmix.record import Record
 
@@ -52,6 +52,7 @@ def job_of(
     *,
     credential: str,
     model: str | None = None,
+    psets: tuple[ProcessSet, ...] = (),
 ) -> Job:
     """Return the job that flux-shell runs. Raises ValueError where its parts do not fit together.
 
@@ -78,6 +79,7 @@ def job_of(
         credential=credential,
         cores_per_task=per_task,
         model=model,
+        psets=psets,
     )
 
 
