@@ -55,6 +55,22 @@ def test_the_host_floor_does_no_input_or_output(path: Path) -> None:
     assert not imported(ast.parse(path.read_text())) & forbidden
 
 
+@pytest.mark.parametrize("carrier", ["flux.plugin", "local.launcher"])
+def test_a_job_shell_starts_without_the_dear_modules(carrier: str) -> None:
+    # Each of them costs more than all that is used of it: `pmix/light.py` and `pmix/record.py` have that.
+    dear = ("enum", "functools", "contextlib", "re", "typing", "dataclasses", "asyncio", "signal")
+    import _cffi_backend
+
+    program = f"""
+import sys
+sys.path += [{str(ROOT / "src")!r}, {str(Path(_cffi_backend.__file__).parent)!r}]
+import fluxpmix.shell.{carrier}
+print([name for name in {dear!r} if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def run_tool(*arguments: str) -> None:
     if importlib.util.find_spec(arguments[0]) is None:
         pytest.skip(f"{arguments[0]} is not installed: pip install -e '.[dev]'")

@@ -147,7 +147,7 @@ def test_a_damaged_frame_never_raises(data: st.DataObject, flip: int, exchange: 
     blocks=st.dictionaries(st.integers(0, 63), st.binary(max_size=50)),
     generation=st.integers(0, 2**32 - 1),
     status=st.integers(-500, 0),
-    tag=st.sampled_from(frames.Tag),
+    tag=st.sampled_from(list(frames.Tag)),
 )
 def test_a_frame_comes_back_as_it_was(blocks: dict[int, bytes], generation: int, status: int, tag: frames.Tag) -> None:
     message = frames.Message(tag, 1, generation, bytes(range(16)), status, tuple(sorted(blocks.items())))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import importlib.util
 import re
 from pathlib import Path
@@ -140,7 +139,7 @@ def numbers() -> dict[str, int]:
         (types.Persistence, "PMIX_PERSIST_{}"),
         (types.GroupOperation, "PMIX_GROUP_{}"),
     ):
-        found |= {form.format(member.name): member.value for member in kind if isinstance(member, enum.IntEnum)}
+        found |= {form.format(member.name): member.value for member in kind}
     found |= {f"PMIX_FWD_{channel.name}_CHANNEL": channel.value for channel in types.IofChannel}
     found |= {f"PMIX_{name}": value for name, value in vars(types).items() if re.match(r"RANK_|MAX_(KEY|NS)LEN", name)}
     # As the headers spell them.

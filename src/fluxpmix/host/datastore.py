@@ -12,7 +12,6 @@ What outlives the job (PMIX_PERSIST_SESSION, INDEF) lives as long as the job's s
 from __future__ import annotations
 
 from _blake2 import blake2b  # as in collective.py
-from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from fluxpmix.host import publication, wire
@@ -80,7 +79,7 @@ class Datastore(Capability):
         self._kept_by: dict[Proc, set[int]] = {}  # owners of what a process here published for its life
         # Of several applications, how many processes each has here; of one, the end is the job's. An application
         # is named by the number of its first process.
-        self._running: Counter[int] | None = None
+        self._running: dict[int, int] | None = None
         if len(job.apps) > 1:
             self._count(directory.first)
         self._ended: dict[int, set[int]] = {}  # application: shells where it has ended (shell 0 counts)
@@ -380,11 +379,14 @@ class Datastore(Capability):
 
     # -- inside ------------------------------------------------------------------------------------
 
-    def _count(self, member: Member) -> Counter[int]:
+    def _count(self, member: Member) -> dict[int, int]:
         """Count a job's processes here by application: its end is one, from now on."""
         if self._running is None:
-            self._running = Counter()
-        self._running.update(self._app_of(number) for number in member.on(self._me) if number not in self._gone)
+            self._running = {}
+        for number in member.on(self._me):
+            if number not in self._gone:
+                app = self._app_of(number)
+                self._running[app] = self._running.get(app, 0) + 1
         return self._running
 
     def _app_of(self, number: int) -> int:

@@ -7,8 +7,8 @@ they must happen.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import IntEnum
 
+from fluxpmix.pmix.enumeration import IntEnum
 from fluxpmix.pmix.record import Record
 from fluxpmix.pmix.types import Infos, Proc, Range
 

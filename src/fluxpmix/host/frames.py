@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from enum import IntEnum
 
 from fluxpmix.host.effects import Buffer, Frame
+from fluxpmix.pmix.enumeration import IntEnum
 from fluxpmix.pmix.record import Record
 
 VERSION = 3

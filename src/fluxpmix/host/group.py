@@ -16,7 +16,6 @@ from __future__ import annotations
 import struct
 from _blake2 import blake2b  # see `collective.py`
 from collections.abc import Sequence
-from functools import partial
 
 from fluxpmix.host import wire
 from fluxpmix.host.bonds import Bond, Bonds, event
@@ -29,6 +28,7 @@ from fluxpmix.host.frames import NO_DIGEST, Message, Tag, encode
 from fluxpmix.job import idset
 from fluxpmix.job.model import Job
 from fluxpmix.pmix import attributes
+from fluxpmix.pmix.light import partial
 from fluxpmix.pmix.record import Record
 from fluxpmix.pmix.status import Status
 from fluxpmix.pmix.types import DataArray, DataType, GroupOperation, Info, Infos, Proc, find, is_true

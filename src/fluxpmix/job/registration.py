@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Collection, Iterator, Mapping
-from enum import Enum
 
 from fluxpmix.job.model import App, Job, Node
 from fluxpmix.pmix import attributes as a
 from fluxpmix.pmix.attributes import Attribute
+from fluxpmix.pmix.enumeration import Enum
 from fluxpmix.pmix.record import Record
 from fluxpmix.pmix.structures import DeviceDistance
 from fluxpmix.pmix.types import Column, DataArray, DataType, Info, Proc, Regex, Rows

@@ -9,9 +9,9 @@ struct (libpmix copies as many bytes as its own has). Standard 4.2, section 17.3
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from enum import Enum
 
 from fluxpmix.pmix import decoding, upcalls
+from fluxpmix.pmix.enumeration import Enum
 from fluxpmix.pmix.record import Record
 
 TYPE_CHECKING = False

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import dataclass_transform
 else:
+    from _operator import itemgetter
 
     def dataclass_transform(**_options):
         return lambda cls: cls
@@ -26,16 +27,27 @@ else:
 
         def __new__(mcs, name, bases, namespace):
             if not bases:
-                return super().__new__(mcs, name, bases, namespace)
-            from collections import namedtuple
-
-            fields = tuple(namespace.pop("__annotations__", ()))
-            defaults = [namespace.pop(field) for field in fields if field in namespace]
-            base = namedtuple(name, fields, defaults=defaults, module=namespace["__module__"])
-            return type(name, (base,), {**namespace, "__slots__": ()})
+                return super().__new__(mcs, name, (tuple,), namespace)
+            fields = tuple(namespace.get("__annotations__", ()))
+            defaults = tuple(namespace.pop(field) for field in fields if field in namespace)
+            names = ", ".join(fields)
+            make = eval(f"lambda _cls, {names}: _new(_cls, ({names},))", {"_new": tuple.__new__})
+            make.__defaults__ = defaults
+            namespace |= {field: property(itemgetter(at)) for at, field in enumerate(fields)}
+            namespace |= {"__new__": make, "__slots__": (), "_fields": fields, "__match_args__": fields}
+            return super().__new__(mcs, name, bases, namespace)
 
     class NamedTuple(metaclass=_NamedTupleType):
         """As `typing.NamedTuple`."""
+
+        __slots__ = ()
+
+        def __repr__(self):
+            shown = ", ".join(f"{name}={value!r}" for name, value in zip(self._fields, self, strict=True))
+            return f"{type(self).__name__}({shown})"
+
+        def __getnewargs__(self):
+            return tuple(self)
 
 
 @dataclass_transform(frozen_default=True)

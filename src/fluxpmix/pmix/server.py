@@ -14,10 +14,8 @@ from __future__ import annotations
 import atexit
 import itertools
 import os
-import signal
 from _thread import allocate_lock, get_ident
 from collections.abc import Callable, Collection
-from contextlib import suppress
 
 from fluxpmix.pmix import module_table, upcalls
 from fluxpmix.pmix.admission import (
@@ -33,6 +31,7 @@ from fluxpmix.pmix.completions import OPERATION_SUCCEEDED, SUCCESS, completions,
 from fluxpmix.pmix.gate import Gate
 from fluxpmix.pmix.host_calls import HostCalls
 from fluxpmix.pmix.library import scrub_environment
+from fluxpmix.pmix.light import signal, suppress
 from fluxpmix.pmix.module_table import Answer, Entry
 from fluxpmix.pmix.replies import Open, Replies, answers_partly
 from fluxpmix.pmix.status import check

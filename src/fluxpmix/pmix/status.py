@@ -7,7 +7,7 @@ Standard 4.2, section 3.1 ("Status codes") and chapter 9 (events).
 
 from __future__ import annotations
 
-from enum import IntEnum
+from fluxpmix.pmix.enumeration import IntEnum
 
 
 class Status(IntEnum):

@@ -9,7 +9,6 @@ All of `Driver` runs on the carrier's thread but `_from_library`, which libpmix'
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 
 from fluxpmix.host.effects import (
     Buffer,
@@ -28,6 +27,7 @@ from fluxpmix.host.effects import (
 )
 from fluxpmix.host.host import Host
 from fluxpmix.host.supported import SUPPORTED
+from fluxpmix.pmix.light import partial
 from fluxpmix.pmix.status import PmixError
 from fluxpmix.pmix.types import Proc
 from fluxpmix.shell.server import JobServer, Site

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 
 from fluxpmix.job.registration import LocalFacts, registration
 from fluxpmix.pmix import attributes
+from fluxpmix.pmix.light import contextmanager
 from fluxpmix.pmix.record import Record, replace
 from fluxpmix.pmix.server import Server
 from fluxpmix.pmix.types import Info, Infos, Proc, Range
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 RM_NAME = "fluxpmix"
 _DATASTORE = "PMIX_MCA_gds"
+_SECURITY = "PMIX_MCA_psec"
 _SMALL = 1 << 16  # processes times local ones: what clients keep in all, in units of one process's data
 
 
@@ -90,7 +91,7 @@ class JobServer:
 
     def start(self) -> None:
         """The first half of `open`: the server alone, which knows no job yet; on any thread."""
-        with self._datastore():
+        with self._settings():
             server = self._server = Server(
                 self._library,
                 self._on_upcall,
@@ -186,22 +187,26 @@ class JobServer:
         return self._server
 
     @contextmanager
-    def _datastore(self) -> Iterator[None]:
-        """Have libpmix keep a small job's data in hash tables, unless the user has chosen.
+    def _settings(self) -> Iterator[None]:
+        """Set what libpmix reads from the environment when it starts, unless the user has chosen.
 
-        5.x's default is shared memory, which saves clients from having a copy each; but setting it up takes
-        longer than sending them all that there is of a small job (`bench/launch.py`: by a quarter). 4.2's
-        hash tables lose the session's id.
+        Small jobs' data stay in hash tables. 5.x's default is shared memory, which saves clients from having a
+        copy each; but setting it up takes longer than sending them all that there is of a small job
+        (`bench/launch.py`: by a quarter). 4.2's hash tables lose the session's id.
+
+        Clients are not asked for munge's credentials: the gate knows whose they are. Where munge has gone and
+        left its socket behind, libpmix would wait for it 2 s.
         """
-        small = self._job.size * len(self.ranks) <= _SMALL and self._library.version >= (5, 0, 0)
-        small = small and _DATASTORE not in os.environ
-        if small:
-            os.environ[_DATASTORE] = "hash"
+        wanted = {_SECURITY: "native"}
+        if self._job.size * len(self.ranks) <= _SMALL and self._library.version >= (5, 0, 0):
+            wanted[_DATASTORE] = "hash"
+        fresh = {name: value for name, value in wanted.items() if name not in os.environ}
+        os.environ.update(fresh)
         try:
             yield
         finally:
-            if small:
-                del os.environ[_DATASTORE]
+            for name in fresh:
+                del os.environ[name]
 
     def _node_names(self) -> str:
         return ",".join(node.hostname for node in self._job.nodes)

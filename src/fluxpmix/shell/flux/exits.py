@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import suppress
 
+from fluxpmix.pmix.light import suppress
 from fluxpmix.shell.flux.api import Shell
 
 TYPE_CHECKING = False

@@ -19,8 +19,6 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import partial
 from math import inf
 from time import monotonic, time
 
@@ -28,6 +26,7 @@ from fluxpmix.host.effects import Buffer, Frame, Level
 from fluxpmix.job import idset
 from fluxpmix.job.model import new_credential
 from fluxpmix.pmix import library
+from fluxpmix.pmix.light import contextmanager, partial
 from fluxpmix.pmix.types import Info
 from fluxpmix.shell.base import Driver
 from fluxpmix.shell.flux import binding, resources, topology
@@ -194,6 +193,7 @@ class Plugin:
         driver.setup_local_support(self._setup)
         self._setup = b""
         gc.freeze()  # what there is stays: nobody need look through it
+        gc.enable()
 
     def _task_init(self, _arguments: Any) -> None:
         task = self._api.current_task()

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Sequence
-from functools import partial
 from struct import Struct
 
 from fluxpmix.host.effects import Buffer, Level
+from fluxpmix.pmix.light import partial
 from fluxpmix.shell.flux.api import Request, Shell, ShellError
 
 MESSAGE, END, ALIVE = "pmix-message", "pmix-end", "pmix-alive"  # the service's methods

@@ -11,8 +11,8 @@ import os
 import stat
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 
+from fluxpmix.pmix.light import suppress
 from fluxpmix.pmix.record import Record
 from fluxpmix.shell.local.reactor import HANG_UP, READ, WRITE, Reactor
 

@@ -6,8 +6,8 @@ Made and removed by the launcher; by the job shells where the launcher is gone.
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 
+from fluxpmix.pmix.light import suppress
 from fluxpmix.shell.local.request import LaunchError
 
 

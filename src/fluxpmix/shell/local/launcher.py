@@ -10,14 +10,12 @@ from __future__ import annotations
 import _socket
 import gc
 import os
-import signal
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
-from functools import partial
 
 from fluxpmix.host.effects import Level
 from fluxpmix.job import idset
 from fluxpmix.pmix.library import load
+from fluxpmix.pmix.light import partial, signal, suppress
 from fluxpmix.pmix.process import become_subreaper
 from fluxpmix.shell.local import control, input, jobdir, machine, shell, tasks
 from fluxpmix.shell.local.output import HIGH_WATER, Output, is_broken_pipe
@@ -437,8 +435,10 @@ def _tasks(ranks: Iterable[int]) -> str:
 
 
 def _signal_name(signum: int) -> str:
+    from signal import Signals, strsignal  # dear, and rarely asked for
+
     try:
-        return f"{signal.Signals(signum).name} ({signal.strsignal(signum)})"
+        return f"{Signals(signum).name} ({strsignal(signum)})"
     except ValueError:
         return f"signal {signum}"
 

@@ -11,10 +11,10 @@ import _socket
 import hmac
 import os
 from collections.abc import Callable
-from functools import partial
 from struct import Struct
 
 from fluxpmix.host.effects import Buffer, Frame, Level
+from fluxpmix.pmix.light import partial
 from fluxpmix.shell.local.reactor import READ, Reactor
 from fluxpmix.shell.local.stream import Stream
 

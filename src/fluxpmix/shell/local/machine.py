@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
 
 from fluxpmix.job import idset
+from fluxpmix.pmix.light import cache
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 from collections import deque
 from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
 from time import monotonic
+
+from fluxpmix.pmix.light import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

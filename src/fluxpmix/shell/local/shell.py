@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from functools import partial
 
 from fluxpmix.host.effects import Buffer, Frame, Level
 from fluxpmix.job import idset, template
 from fluxpmix.pmix.library import LibraryError, load
+from fluxpmix.pmix.light import partial, signal, suppress
 from fluxpmix.pmix.process import become_subreaper
 from fluxpmix.pmix.record import Record
 from fluxpmix.pmix.status import PmixError

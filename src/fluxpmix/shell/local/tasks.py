@@ -7,9 +7,9 @@ that does not exist is said once and before anything runs.
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Iterable, Mapping, Sequence
 
+from fluxpmix.pmix.light import signal
 from fluxpmix.shell.local.request import LaunchError
 
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
