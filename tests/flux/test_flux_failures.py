@@ -111,6 +111,34 @@ def test_a_shell_that_is_killed_fails_the_fences_of_the_others(instance: Callabl
     assert result.lines == others
 
 
+def test_the_next_job_removes_what_a_killed_shell_has_left(two: Instance, server: str, tmp_path: Path) -> None:
+    """All that is not the user's; the directories of jobs that live are let be."""
+    show = "parent, where = os.getppid(), os.environ['FLUX_JOB_TMPDIR']\nprint(where, flush=True)\n"
+    lives = "while os.getppid() == parent: time.sleep(0.05)\nos._exit(0)"
+    killed = f"{show}open(where + '/mine', 'w').close()\nclient.fence()\n{lives}"
+    words = ["-o", "exit-timeout=1s", "-o", f"pmix.libpmix={server}"]
+    child = two.start("-N2", "-n2", *words, *client(killed))
+    assert child.stdout is not None
+    left = next(path for path in (child.stdout.readline().strip() for _ in range(2)) if "/jobtmp-1-" in path)
+    os.kill(two.shells()[1], signal.SIGKILL)
+    two.finish(child, 1)
+    two.until(lambda: not two.shells(), "shells are left")
+    assert len(os.listdir(left)) > 2, "Flux leaves the directory as it was"
+
+    go = tmp_path / "go"
+    living = two.start("-n1", *words, *client(f"{show}while not os.path.exists('{go}'): time.sleep(0.05)"))
+    assert living.stdout is not None
+    alive = living.stdout.readline().strip()
+    there = sorted(os.listdir(alive))
+    two.run("-N2", "-n2", "true")
+    assert os.listdir(left) == ["mine"], "the user's file is the user's"
+    assert sorted(os.listdir(alive)) == there and len(there) > 2
+    go.touch()
+    two.finish(living)
+    os.unlink(f"{left}/mine")
+    os.rmdir(left)
+
+
 def test_a_leader_that_is_killed_ends_the_job(two: Instance) -> None:
     child = two.start(
         "-N2", "-n2", *client("client.fence()\nif rank: client.fence()\nprint('x', flush=True)\nsignal.pause()")

@@ -8,7 +8,7 @@
 - shell.finish: this shell's tasks have ended; it stays until all have (`service.Leaving`)
 - shell.lost: shell 0 is told who is gone, and tells the others
 - shell.resource-update: R, and with it the job's time limit, has changed
-- shell.exit: stop the server
+- shell.exit: stop the server, and remove what killed shells have left
 
 Never task.exec: it runs in the forked child, where nobody may hold Python's lock. Threads (libpmix's own)
 start in shell.init and not before, all signals blocked: they are flux-shell's, which reads them itself.
@@ -32,6 +32,7 @@ from fluxpmix.shell.base import Driver
 from fluxpmix.shell.flux import binding, resources, topology
 from fluxpmix.shell.flux.api import Shell, ShellError, Wake
 from fluxpmix.shell.flux.exits import Exits
+from fluxpmix.shell.flux.leftovers import Hold
 from fluxpmix.shell.flux.options import Options
 from fluxpmix.shell.flux.service import FRAME, LOST, SETUP, Leaving, Peers
 from fluxpmix.shell.local import machine
@@ -69,6 +70,7 @@ class Plugin:
         self._leaving: Leaving | None = None
         self._wake: Wake | None = None
         self._exits: Exits | None = None
+        self._hold: Hold | None = None
         self._ended: set[int] = set()  # ranks whose end the driver knows
         self._timer: Any = None
         self._alarm = inf  # when it goes off
@@ -158,6 +160,7 @@ class Plugin:
         self._leaving = Leaving(api, self._peers, self.rank, brokers, self._shell_lost)
         xml = api.topology()
         site = self._site(job, hosts[self.rank], xml)
+        self._hold = Hold(site.tmpdir)
         driver = Driver(
             job,
             self,
@@ -237,6 +240,11 @@ class Plugin:
             if self._tracing:
                 self.log(Level.TRACE, f"done: {driver.host.counters}")
             driver.close()
+        if self._hold is not None:
+            self._hold.release()
+            for directory in self._hold.sweep():
+                self.log(Level.DEBUG, f"removed what a killed shell had left in {directory}")
+            self._hold = None
         if self._exits is not None:
             self._exits.close()
         if self._wake is not None:
