@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+
+from fluxpmix.pmix.light import contextmanager, suppress
 
 _LOCK = "fluxpmix.lock"
 _DIRECTORIES = "jobtmp-"  # as flux-shell names them: jobtmp-RANK-JOBID
