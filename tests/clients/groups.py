@@ -10,7 +10,7 @@ import time
 from fluxpmix.pmix import attributes as a
 from fluxpmix.pmix.client import Client
 from fluxpmix.pmix.status import PmixError, Status, describe
-from fluxpmix.pmix.types import DataArray, DataType, Info, Infos, Proc, Scope
+from fluxpmix.pmix.types import DataArray, DataType, Info, Infos, Proc, QueryItem, Range, Scope, find
 
 
 def say(client: Client, *what: object) -> None:
@@ -122,11 +122,22 @@ def limited(client: Client) -> None:
 def bad(client: Client) -> None:
     """What is wrong is said."""
     if client.proc.rank == 0:
-        for procs in ([], [Proc("elsewhere", 0), client.proc], [*ranks(client, 0, 1000)]):
+        for name, procs in (
+            ("nobody", []),
+            ("stranger", [Proc("elsewhere", 0), client.proc]),
+            ("out", ranks(client, 0, 1000)),
+            ("l" * 600, ranks(client, 0)),
+        ):
             try:
-                client.group_construct("bad", procs, {a.GROUP_ASSIGN_CONTEXT_ID: True})
+                client.group_construct(name, procs, {a.GROUP_ASSIGN_CONTEXT_ID: True})
+                say(client, name[:10], "made")
             except PmixError as error:
-                say(client, describe(error.status))
+                say(client, "long" if len(name) > 511 else name, describe(error.status))
+        if len(sys.argv) > 2:  # libpmix waits for the second call of one that is named twice
+            try:
+                client.group_construct("twice", ranks(client, 0, 0), {a.TIMEOUT: 1})
+            except PmixError as error:
+                say(client, "twice", describe(error.status))
     client.fence()
 
 
@@ -182,6 +193,115 @@ def told(client: Client) -> None:
     if client.proc.rank == size - 1:
         os._exit(3)
     came.wait(20)
+
+
+def invited(client: Client) -> None:
+    """Rank 0 invites all: they join, the group is known to all, and ends member by member."""
+    asked, made = threading.Event(), threading.Event()
+    leader: list[Proc] = []
+
+    def hear(status: int, source: Proc, infos: Infos) -> None:
+        group = find(infos, a.GROUP_ID)
+        if status == Status.GROUP_INVITED and group == "team":
+            leader.append(source)
+            asked.set()
+        elif status == Status.GROUP_CONSTRUCT_COMPLETE and group == "team":
+            made.set()
+
+    me, size = client.proc.rank, client.get(a.JOB_SIZE, client.job)
+    client.register_event_handler([int(Status.GROUP_INVITED), int(Status.GROUP_CONSTRUCT_COMPLETE)], hear)
+    client.fence()
+    if me == 0:
+        client.group_invite("team", ranks(client, *range(size)))
+    else:
+        assert asked.wait(20)
+        client.group_join("team", leader[0])
+    assert made.wait(20)
+    client.fence()
+    say(client, leader[0].rank if leader else "leads", asked_of_groups(client), members(client, "team"))
+    client.fence()
+    if me == size - 1:  # no libpmix hands PMIx_Group_leave to its host
+        event = {a.GROUP_ID: "team", a.EVENT_NON_DEFAULT: True}
+        client.notify_event(int(Status.GROUP_LEFT), Range.SESSION, event)
+    client.fence()
+    say(client, members(client, "team"))
+    client.fence()
+
+
+def declined(client: Client) -> None:
+    """Rank 0 invites the last one, which declines: there is no group."""
+    asked = threading.Event()
+    leader: list[Proc] = []
+
+    def hear(status: int, source: Proc, infos: Infos) -> None:
+        leader.append(source)
+        asked.set()
+
+    me, last = client.proc.rank, client.get(a.JOB_SIZE, client.job) - 1
+    client.register_event_handler([int(Status.GROUP_INVITED)], hear)
+    client.fence()
+    # libpmix waits on for one that declines, and keeps the event to itself: nobody waits for this thread.
+    inviting = threading.Thread(target=client.group_invite, args=("no", ranks(client, 0, last)), daemon=True)
+    if me == 0:
+        inviting.start()
+    elif me == last:
+        assert asked.wait(20)
+        client.group_join("no", leader[0], accept=False)
+    client.fence()
+    say(client, asked_of_groups(client), inviting.is_alive())
+    client.fence()
+
+
+def asked_of_groups(client: Client) -> str:
+    """The names of all groups, as a query has them."""
+    found = client.query([QueryItem((a.QUERY_GROUP_NAMES,)), QueryItem((a.QUERY_NUM_GROUPS,))])
+    names, number = (info.value for info in found)
+    assert len(names.items) == number
+    return ",".join(names.items) or "none"
+
+
+def members(client: Client, group: str) -> list[int]:
+    found = client.query([QueryItem((a.QUERY_GROUP_MEMBERSHIP,), (Info(a.GROUP_ID, group),))])
+    return [proc.rank for proc in found[0].value.items]
+
+
+def queried(client: Client) -> None:
+    """Groups come and go, and all are told of those that there are, also by shells that have no member."""
+    me, size = client.proc.rank, client.get(a.JOB_SIZE, client.job)
+    client.fence()
+    say(client, asked_of_groups(client))
+    client.fence()
+    if me < 2:
+        client.group_construct("low", ranks(client, 0, 1), {a.GROUP_ASSIGN_CONTEXT_ID: True})
+    client.group_construct("all", ranks(client, *range(size)), {a.GROUP_ASSIGN_CONTEXT_ID: True})
+    say(client, asked_of_groups(client), members(client, "low"), members(client, "all"))
+    client.fence()
+    client.group_destruct("all")
+    client.fence()
+    say(client, asked_of_groups(client))
+    client.fence()
+
+
+def quiet(client: Client) -> None:
+    """The last rank dies in a group that nobody wants to be told of."""
+    size = client.get(a.JOB_SIZE, client.job)
+    ended = threading.Event()
+
+    def hear(status: int, source: Proc, infos: Infos) -> None:
+        if status == Status.GROUP_MEMBER_FAILED:
+            say(client, "told")
+        else:
+            ended.set()
+
+    client.register_event_handler(
+        [int(Status.GROUP_MEMBER_FAILED), int(Status.PROC_TERMINATED), int(Status.ERR_PROC_TERM_WO_SYNC)], hear
+    )
+    client.group_construct("quiet", ranks(client, *range(size)))
+    if client.proc.rank == size - 1:
+        os._exit(3)
+    assert ended.wait(20)
+    client.fence(ranks(client, *range(size - 1)))  # what was to come has come
+    say(client, members(client, "quiet"))
 
 
 with Client() as client:

@@ -15,8 +15,8 @@ from fluxpmix.host.effects import Effect, Notify
 from fluxpmix.host.frames import NO_DIGEST, Message, Tag
 from fluxpmix.pmix import attributes as a
 from fluxpmix.pmix.status import Status
-from fluxpmix.pmix.types import GroupOperation, Info, Proc, find
-from fluxpmix.pmix.upcalls import Group
+from fluxpmix.pmix.types import DataArray, DataType, GroupOperation, Info, Proc, Range, find
+from fluxpmix.pmix.upcalls import Group, NotifyEvent
 
 EXISTS, TIMEOUT, DIED = int(Status.ERR_EXISTS), int(Status.ERR_TIMEOUT), int(Status.ERR_PROC_TERM_WO_SYNC)
 LOST = int(Status.ERR_LOST_CONNECTION)
@@ -284,3 +284,70 @@ def _trouble(network: Grouped, kind: str, seed: random.Random, dead: set[int]) -
             network.exit(rank)
     elif kind == "lose shell" and len(network.lost) < len(network.hosts) - 1:
         network.lose(seed.choice([n for n in range(len(network.hosts)) if n not in network.lost]))
+
+
+def test_a_name_that_is_too_long_to_be_a_namespace_is_refused() -> None:
+    network = Grouped([1, 1])
+    ids = [network.construct(n, "g" * 256) for n in (0, 1)]
+    ids += [network.construct(n, "g" * 255) for n in (0, 1)]
+    network.run()
+    assert [network.outcome(id_) for id_ in ids] == [Status.ERR_BAD_PARAM, Status.ERR_BAD_PARAM, 0, 0]
+
+
+class Invited(Grouped):
+    """Hosts whose processes raise the events that libpmix makes groups of."""
+
+    def event(self, rank: int, status: Status, group: str, *who: int) -> None:
+        infos = [Info(str(a.GROUP_ID), group)]
+        if who:
+            infos.append(Info(str(a.EVENT_CUSTOM_RANGE), DataArray(DataType.PROC, procs(*who))))
+        range_ = Range.CUSTOM if who else Range.SESSION
+        source = Proc("job", rank)
+        shell = self.job.taskmap.node_of(rank)
+        self.upcall(shell, lambda id_: NotifyEvent(id_, int(status), source, range_, tuple(infos)))
+        self.run()
+
+    def known(self, shell: int) -> dict[str, list[int]]:
+        return {name: [proc.rank for proc in found] for name, found in self.hosts[shell].groups.items()}
+
+
+def test_groups_made_by_invitation_are_known_where_their_members_are() -> None:
+    network = Invited([2, 1, 1])
+    network.event(1, Status.GROUP_CONSTRUCT_COMPLETE, "team", 1, 2)
+    assert [network.known(shell) for shell in range(3)] == [{"team": [1, 2]}, {"team": [1, 2]}, {}]
+    network.event(2, Status.GROUP_LEFT, "team")
+    network.event(3, Status.GROUP_LEFT, "team")
+    assert [network.known(shell) for shell in range(3)] == [{"team": [1]}, {}, {}]
+    network.exit(1, 0)
+    assert network.bound == 0
+
+
+def test_events_that_make_no_sense_make_no_group() -> None:
+    network = Invited([1, 1])
+    network.event(0, Status.GROUP_CONSTRUCT_COMPLETE, "not in it", 1)
+    network.event(0, Status.GROUP_CONSTRUCT_COMPLETE, "nobody")
+    network.event(0, Status.GROUP_CONSTRUCT_COMPLETE, "out of range", 0, 9)
+    network.event(0, Status.GROUP_LEFT, "unknown")
+    assert network.bound == 0
+
+
+def test_a_group_by_invitation_does_not_keep_its_name_from_others() -> None:
+    network = Invited([1, 1, 1])
+    network.event(0, Status.GROUP_CONSTRUCT_COMPLETE, "g", 0, 1, 2)
+    ids = [network.construct(n, "g", procs(0, 1)) for n in (0, 1)]
+    network.run()
+    assert [network.outcome(id_) for id_ in ids] == [0, 0]
+    assert network.known(0) == {"g": [0, 1]}
+
+
+def test_a_member_that_left_is_none_any_more_and_its_end_is_not_told() -> None:
+    network = Invited([1, 1, 1])
+    for n in range(3):
+        network.construct(n, "g", GROUP_NOTIFY_TERMINATION=True)
+    network.run()
+    network.event(2, Status.GROUP_LEFT, "g")
+    assert network.known(0) == {"g": [0, 1]}
+    network.exit(2)
+    network.run()
+    network.pass_time(0)
+    assert network.told == []

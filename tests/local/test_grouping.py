@@ -73,6 +73,51 @@ def test_an_optional_member_that_dies_first_is_left_out(job: Launch) -> None:
     assert result.lines == ["0 0 1", "1 0 1"]
 
 
+def test_groups_are_made_by_invitation_and_left(job: Launch, library: list[str]) -> None:
+    result = job.run("-N2", "-n3", *library, sys.executable, CLIENT, "invited")
+    assert result.lines == [line for rank in range(3) for line in (f"{rank} 0 team [0, 1, 2]", f"{rank} [0, 1]")]
+
+
+def test_an_invitation_that_is_declined_makes_no_group(job: Launch, library: list[str]) -> None:
+    result = job.run("-N2", "-n3", *library, sys.executable, CLIENT, "declined")
+    assert result.lines == [f"{rank} none {rank == 0}" for rank in range(3)]
+
+
+def test_queries_tell_of_groups_on_all_nodes(job: Launch, library: list[str]) -> None:
+    lines = job.run("-N2", "-n3", *library, sys.executable, CLIENT, "queried").lines
+    expected = ("all,low [0, 1] [0, 1, 2]", "low", "none")
+    assert lines == [f"{rank} {line}" for rank in range(3) for line in expected]
+
+
+def test_a_member_that_dies_is_not_told_where_nobody_asked_for_it(job: Launch, library: list[str]) -> None:
+    result = job.run("-N2", "-n3", *ON, *library, sys.executable, CLIENT, "quiet", code=3)
+    assert result.lines == ["0 [0, 1]", "1 [0, 1]"]
+
+
+def test_members_that_make_no_sense_are_refused_in_time(job: Launch, library: list[str]) -> None:
+    lines = job.run("-N2", "-n3", *library, sys.executable, CLIENT, "bad").lines
+    assert lines == [
+        "0 long PMIX_ERR_BAD_PARAM",
+        "0 nobody PMIX_ERR_BAD_PARAM",
+        "0 out PMIX_ERR_BAD_PARAM",
+        "0 stranger PMIX_ERR_NOT_FOUND",
+    ]
+
+
+def test_a_member_that_is_named_twice_ends_it_in_time(job: Launch) -> None:
+    """libpmix waits for its second call; 4.2 dies of the time limit."""
+    path = libpmix("5.0")
+    lines = job.run("-N2", "-n3", "-o", f"libpmix={path}", sys.executable, CLIENT, "bad", "twice").lines
+    assert lines[-1] == "0 twice PMIX_ERR_TIMEOUT"
+
+
+def test_a_time_limit_that_is_not_needed_does_no_harm(job: Launch) -> None:
+    """With 4.2 it does, where a node has several members: see docs."""
+    path = libpmix("5.0")
+    lines = job.run("-N2", "-n3", "-o", f"libpmix={path}", sys.executable, CLIENT, "limited").lines
+    assert lines == [f"{rank} {line}" for rank in range(3) for line in ("and on", "went on")]
+
+
 @pytest.mark.mpi5
 @pytest.mark.parametrize("nodes", [1, 2])
 def test_mpi_sessions_make_communicators_from_groups(job: Launch, tmp_path: Path, nodes: int) -> None:

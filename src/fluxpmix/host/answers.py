@@ -218,7 +218,10 @@ class Answers:
             return Info(key, len(known.groups), DataType.SIZE)
         if key == attributes.QUERY_GROUP_NAMES:
             return Info(key, DataArray(DataType.STRING, tuple(sorted(known.groups))), DataType.DATA_ARRAY)
-        members = known.groups.get(asked.group or "")
+        ended = {number for number, row in known.rows.items() if row.state >= TERMINATED}
+        members = tuple(
+            proc for proc in known.groups.get(asked.group or "", ()) if self._directory.number(proc) not in ended
+        )
         return Info(key, DataArray(DataType.PROC, members), DataType.DATA_ARRAY) if members else None
 
     def _keys(self, key: str, asked: Asked, known: Known) -> Info | None:

@@ -109,6 +109,18 @@ class Bonds:
             bond.times -= 1
             self._drop(bond)
 
+    def left_in(self, bond: Bond) -> tuple[Proc, ...]:
+        """Return who is not known to have ended."""
+        return tuple(proc for proc in bond.procs if self._directory.number(proc) not in bond.gone)
+
+    def left(self, key: bytes, proc: Proc) -> None:
+        """A process gives a bond up for itself: nobody is told, now or of its end."""
+        bond = self._bonds.get(key)
+        if bond is not None and proc in bond.procs:
+            number = self._directory.number(proc)
+            bond.gone.setdefault(number, _FAILED)
+            bond.told.add(number)
+
     # -- what happens ------------------------------------------------------------------------------
 
     def exited(self, rank: int, out: list[Effect]) -> None:

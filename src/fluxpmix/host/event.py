@@ -11,7 +11,7 @@ hand it back as a new event. Standard 4.2, chapter 9.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from fluxpmix.host import wire
 from fluxpmix.host.capability import Capability
@@ -46,6 +46,7 @@ class Events(Capability):
         self._me = me
         self._spread = Spread(Tag.EVENT, me, shells, fanout, _is_event)
         self._delivered = self._sent = 0
+        self.listeners: list[Callable[[int, Proc, Infos], None]] = []  # hear of each event of a process, once
 
     @property
     def counters(self) -> dict[str, int]:
@@ -61,6 +62,7 @@ class Events(Capability):
         status = Status.SUCCESS
         if isinstance(upcall, NotifyEvent) and all(info.key != TOLD for info in upcall.directives):
             status = self._take_along(upcall, out)
+            self._hear(upcall.status, upcall.source, upcall.directives)
         out.append(Reply(upcall.id, status))
 
     def tell(self, status: int, source: Proc, infos: Infos, out: list[Effect]) -> None:
@@ -73,11 +75,16 @@ class Events(Capability):
             return None
         status, who, range_, infos = came[1]
         self._delivered += 1
+        self._hear(status, who, infos)
         out.append(Notify(status, who, Range(range_), (*infos, _MARK)))
         return None
 
     def shell_lost(self, shell: int, now: float, out: list[Effect]) -> None:
         self._spread.shell_lost(shell)
+
+    def _hear(self, status: int, source: Proc, infos: Infos) -> None:
+        for listener in self.listeners:
+            listener(status, source, infos)
 
     def _take_along(self, upcall: NotifyEvent, out: list[Effect]) -> Status:
         try:

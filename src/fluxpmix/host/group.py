@@ -25,13 +25,14 @@ from fluxpmix.host.directives import early_timeout, local_status, unsupported
 from fluxpmix.host.directory import Directory, Member, UnknownProc
 from fluxpmix.host.effects import Buffer, Effect, Level, Log, Notify, Reply, Send
 from fluxpmix.host.frames import NO_DIGEST, Message, Tag, encode
+from fluxpmix.host.invitation import Invitations
 from fluxpmix.job import idset
 from fluxpmix.job.model import Job
 from fluxpmix.pmix import attributes
 from fluxpmix.pmix.light import partial
 from fluxpmix.pmix.record import Record
 from fluxpmix.pmix.status import Status
-from fluxpmix.pmix.types import DataArray, DataType, GroupOperation, Info, Infos, Proc, find, is_true
+from fluxpmix.pmix.types import MAX_NSLEN, DataArray, DataType, GroupOperation, Info, Infos, Proc, find, is_true
 from fluxpmix.pmix.upcalls import Group
 
 # Collectives of the same processes are told apart by the group's name: by this many bits of its hash.
@@ -119,6 +120,7 @@ class Groups(Capability):
         self._asked: dict[int, _Asked] = {}  # by token
         self._tokens = 0
         self._lost: set[int] = set()
+        self._invitations = Invitations(directory, me)
 
     @property
     def idle(self) -> bool:
@@ -133,8 +135,9 @@ class Groups(Capability):
 
     @property
     def groups(self) -> dict[str, tuple[Proc, ...]]:
-        """The members of each group that has one here, by name."""
-        return {_name(bond.key): bond.procs for bond in self._bonds if bond.times}
+        """The members of each group that has one here, as far as they are known to be in it still, by name."""
+        made = {_name(bond.key): self._bonds.left_in(bond) for bond in self._bonds if bond.times}
+        return {**self._invitations.groups, **made}
 
     # -- requests ----------------------------------------------------------------------------------
 
@@ -145,7 +148,7 @@ class Groups(Capability):
         if unknown:
             out.append(Log(Level.ERROR, f"group {name}: {unknown} is required, but not supported"))
             status = int(Status.ERR_NOT_SUPPORTED)
-        elif len(set(upcall.procs)) != len(upcall.procs):
+        elif len(set(upcall.procs)) != len(upcall.procs) or not 1 <= len(_key(name)) <= MAX_NSLEN:
             status = int(Status.ERR_BAD_PARAM)
         entry = None
         if upcall.operation is not GroupOperation.DESTRUCT:
@@ -193,6 +196,7 @@ class Groups(Capability):
             # Two groups whose names have one hash, made at once and here in another order than there.
             return self._fail(attempt, Status.ERR_RESOURCE_BUSY)
         bond, attempt.bond = attempt.bond, None
+        self._invitations.forget(attempt.name)
         bond.announces = any(entry.notifies for entry in entries)
         infos = [Info(attributes.GROUP_MEMBERSHIP, DataArray(DataType.PROC, bond.procs), DataType.DATA_ARRAY)]
         if any(entry.wants_context for entry in entries):
@@ -292,8 +296,16 @@ class Groups(Capability):
     def added(self, member: Member, now: float, out: list[Effect]) -> None:
         self._bonds.here.update(member.on(self._me))
 
+    def heard(self, status: int, source: Proc, infos: Infos) -> None:
+        """Take an event of any process: some make groups, or end a membership."""
+        self._invitations.heard(status, source, infos)
+        name = find(infos, attributes.GROUP_ID)
+        if status == Status.GROUP_LEFT and isinstance(name, str):
+            self._bonds.left(_key(name), source)
+
     def exited(self, rank: int, wait_status: int, now: float, out: list[Effect]) -> None:
         self._bonds.exited(rank, out)
+        self._invitations.exited(rank)
 
     def shell_lost(self, shell: int, now: float, out: list[Effect]) -> None:
         self._lost.add(shell)
@@ -321,6 +333,7 @@ class Groups(Capability):
         self._failed.clear()
         self._asked.clear()
         self._bonds.clear()
+        self._invitations.clear()
 
 
 def _entry(upcall: Group, context: int) -> _Entry:

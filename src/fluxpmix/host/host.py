@@ -27,6 +27,7 @@ from fluxpmix.host.pset import ProcessSets
 from fluxpmix.host.query import Queries
 from fluxpmix.job.model import Job
 from fluxpmix.pmix.status import Status
+from fluxpmix.pmix.types import Proc
 from fluxpmix.pmix.upcalls import Abort, ClientConnected, ClientFinalized, Upcall
 
 TYPE_CHECKING = False
@@ -70,6 +71,7 @@ class Host:
             self._events, self._directory, job, shell_rank, fanout, partners=self._connections.partners
         )
         self._groups = Groups(self._collectives, self._directory, job, shell_rank, default_timeout)
+        self._events.listeners.append(self._groups.heard)
         self._psets = ProcessSets(self._directory, job, shell_rank)
         self._queries = Queries(self._directory, shell_rank, ends_at, self._psets, self._groups)
         self._reaching: tuple[Capability, ...] = (
@@ -114,6 +116,11 @@ class Host:
     def stored(self) -> int:
         """How many published values this shell keeps."""
         return self._datastore.stored
+
+    @property
+    def groups(self) -> dict[str, tuple[Proc, ...]]:
+        """The members of each group that has a process of this shell, by name."""
+        return self._groups.groups
 
     @property
     def bound(self) -> int:

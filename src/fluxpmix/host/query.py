@@ -12,6 +12,8 @@ supported libpmix answers, by what `supported.py` says of this host.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from fluxpmix.host import wire
 from fluxpmix.host.answers import CONNECTED, OF_ALL, RUNNING, Answers, Asked, Known, Row
 from fluxpmix.host.capability import Capability
@@ -47,6 +49,12 @@ class _Open:
         self.deadline = deadline
         self.rows: dict[int, Row] = {}
         self.groups: dict[str, tuple[Proc, ...]] = {}
+
+    def heard_of(self, groups: Mapping[str, tuple[Proc, ...]]) -> None:
+        """Take a shell's word for its groups: who is known to be gone to one shell is gone."""
+        for name, members in groups.items():
+            known = self.groups.get(name, members)
+            self.groups[name] = tuple(proc for proc in known if proc in members)
 
 
 class Queries(Capability):
@@ -116,7 +124,7 @@ class Queries(Capability):
         if not all(self._directory.is_on(rank, source) for rank, *_ in rows):
             return "a process table with a rank that is not the sender's"
         one.rows.update({rank: Row(pid, code, state) for rank, pid, code, state in rows})
-        one.groups.update(groups)
+        one.heard_of(dict(groups))
         one.shells.discard(source)
         if not one.shells:
             del self._open[message.generation]
@@ -124,7 +132,8 @@ class Queries(Capability):
         return None
 
     def _answer(self, one: _Open, now: float, out: list[Effect]) -> None:
-        known = Known({**one.rows, **self._rows}, {**one.groups, **self._groups.groups}, now)
+        one.heard_of(self._groups.groups)
+        known = Known({**one.rows, **self._rows}, one.groups, now)
         found: list[Info] = []
         missing = len(one.shells)
         for item in one.queries:
