@@ -180,9 +180,31 @@ int flux_shell_remove_completion_ref(void *shell, const char *format, ...)
     return --holds;
 }
 
-int flux_shell_service_register(void *shell, const char *method, void *call, void *data)
+struct match {
+    int types;
+    uint32_t tag;
+    const char *topic;
+};
+
+void *flux_msg_handler_create(void *handle, struct match match, void *call, void *data)
 {
-    (void)shell, (void)method, (void)call, (void)data;
+    (void)match, (void)call, (void)data;
+    return handle;
+}
+
+void flux_msg_handler_allow_rolemask(void *handler, uint32_t roles)
+{
+    (void)handler, (void)roles;
+}
+
+void flux_msg_handler_start(void *handler)
+{
+    (void)handler;
+}
+
+int flux_aux_set(void *handle, const char *name, void *value, void (*destroy)(void *))
+{
+    (void)handle, (void)name, (void)value, (void)destroy;
     return 0;
 }
 

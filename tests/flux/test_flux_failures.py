@@ -162,32 +162,6 @@ def test_the_first_shell_stays_until_the_others_are_done(two: Instance) -> None:
     two.run("-N2", "-n4", "-o", "exit-timeout=none", *client(late))
 
 
-def test_messages_that_no_shell_would_send_are_refused(two: Instance, tmp_path: Path) -> None:
-    script = tmp_path / "bad.py"
-    script.write_text(
-        "import errno, flux, os, sys\n"
-        "from flux.job import JobID\n"
-        "handle = flux.Flux()\n"
-        "bad = ('message', 'x'), ('message', 'fpmx'), ('message', 'fpmx' + chr(1) * 20), ('end', 'x')\n"
-        "for method, payload in bad:\n"
-        "    topic = f'{os.getuid()}-shell-{JobID(sys.argv[1]).f58plain}.pmix-{method}'\n"
-        "    try:\n"
-        "        handle.rpc(topic, payload, nodeid=0).get()\n"
-        "    except OSError as error:\n"
-        "        print(errno.errorcode[error.errno])\n"
-    )
-    child = two.start(
-        "-N2",
-        "-n2",
-        *client("client.fence()\nprint('in', flush=True)\nsys.stdin.read()\ntime.sleep(3)\nclient.fence()"),
-    )
-    assert child.stdout is not None
-    assert child.stdout.readline() == "in\n"
-    assert two.flux("python", script, two.flux("job", "last")).split() == ["EPROTO"] * 4
-    result = two.finish(child)
-    assert result.err.count("refused a message to the job's service") == 3
-
-
 def test_a_job_goes_on_after_another_failed(two: Instance) -> None:
     two.run("-N2", "-n2", "-o", "pmix.libpmix=/nonexistent", "true", code=1)
     two.clean_up_after_a_killed_shell()

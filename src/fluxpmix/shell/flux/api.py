@@ -23,6 +23,7 @@ _INPUT, _NO_RESPONSE = 1, 1  # FLUX_POLLIN, FLUX_RPC_NORESPONSE
 _ARGUMENTS_IN = 0  # FLUX_PLUGIN_ARG_IN
 _WRAPPED = 1  # TASKMAP_ENCODE_WRAPPED
 _SMALL = 1 << 14  # bytes; a larger payload is not copied
+_COMPLAINTS = 20  # about messages that are refused, in the log; all of them are refused
 _LONGEST_LINE = 4000  # bytes that flux-shell passes on
 
 
@@ -78,6 +79,7 @@ class Shell:
         self.handle = lib.flux_shell_get_flux(self._shell)
         self._topics: dict[str, Callable[[Any], None]] = {}
         self._kept: list[Any] = []  # handles that C holds
+        self._complaints = 0
         self._answers: dict[int, tuple[Any, Callable[[int], None]]] = {}
         self.on_error: Callable[[BaseException], None] = self._show
         ffi.def_extern("fluxpmix_topic", error=-1)(self._topic)
@@ -129,6 +131,12 @@ class Shell:
     def log(self, level: Level, message: str) -> None:
         """Write one line to the job's log."""
         self.lib.say(int(level), " ".join(message.split("\n")).encode(errors="replace")[:_LONGEST_LINE])
+
+    def complain(self, message: str) -> None:
+        """Log a warning about what somebody sent; not more of them than a person reads."""
+        self._complaints += 1
+        if self._complaints <= _COMPLAINTS:
+            self.log(Level.WARNING, message)
 
     def end_job(self, message: str, exit_code: int) -> None:
         """Raise a fatal job exception; where this Flux can, `exit_code` becomes the job's."""
@@ -184,11 +192,10 @@ class Shell:
 
     # -- messages --------------------------------------------------------------------------------
 
-    def serve(self, method: str, call: Callable[[Request], None]) -> None:
-        """Answer requests of the job's owner to this shell's service: Flux refuses those of others."""
-        token = self._handle(call)
-        if self.lib.flux_shell_service_register(self._shell, method.encode(), self.lib.fluxpmix_request, token) < 0:
-            raise ShellError(f"cannot register the service method {method}")
+    def serve(self, topic: bytes, call: Callable[[Request], None]) -> None:
+        """Answer requests of the job's owner, or the instance's, to this shell's service; others are refused."""
+        if self.lib.serve_topic(self.handle, topic, self.lib.fluxpmix_request, self._handle(call)) < 0:
+            raise ShellError(f"cannot serve {topic.decode()}: {os.strerror(self.ffi.errno)}")
 
     def send(self, topic: bytes, broker: int, payload: bytes) -> None:
         """Send a request that nobody answers."""
@@ -206,18 +213,16 @@ class Shell:
             raise ShellError(f"cannot call broker {broker}: {os.strerror(ffi.errno)}")
         self._answers[int(ffi.cast("uintptr_t", future))] = (future, done)
 
-    def wait_for_request(self, topic: bytes, timeout: float) -> Buffer:
-        """Wait for one request of the job's owner, before there is a reactor. Raises `ShellError`."""
-        lib, ffi = self.lib, self.ffi
-        message = lib.wait_for_request(self.handle, topic, timeout)
+    def wait_for_request(self, topic: bytes, timeout: float, call: Callable[[Request], None]) -> bool:
+        """Wait for one request, before there is a reactor, and handle it as `serve` does. False: none has come."""
+        message = self.lib.wait_for_request(self.handle, topic, timeout)
         if not message:
-            raise ShellError(f"no word from the job's first shell for {timeout:g} s: {os.strerror(ffi.errno)}")
+            return False
         try:
-            if lib.flux_msg_authorize(message, os.getuid()) < 0:
-                raise ShellError("a message of another user instead of the first shell's")
-            return self._payload(message)
+            self._receive(message, call)
         finally:
-            lib.flux_msg_decref(message)
+            self.lib.flux_msg_decref(message)
+        return True
 
     # -- the reactor -----------------------------------------------------------------------------
 
@@ -272,10 +277,19 @@ class Shell:
         return found if isinstance(found, dict) else {}
 
     def _request(self, _handle: Any, _handler: Any, message: Any, data: Any) -> None:
+        self._receive(message, self.ffi.from_handle(data))
+
+    def _receive(self, message: Any, call: Callable[[Request], None]) -> None:
         request = Request(self, message, b"")
         try:
+            if self.lib.flux_msg_authorize(message, os.getuid()) < 0:
+                user = self.ffi.new("uint32_t *")
+                self.lib.flux_msg_get_userid(message, user)
+                self.complain(f"refused a message of user {user[0]} to the job's service: it is user {os.getuid()}'s")
+                request.refuse(errno.EPERM, "the job is another user's")
+                return
             request.payload = self._payload(message)
-            self.ffi.from_handle(data)(request)
+            call(request)
         except BaseException as error:
             self.on_error(error)
             request.refuse(errno.EPROTO, "the request could not be served")

@@ -45,7 +45,6 @@ int flux_shell_get_info(flux_shell_t *, char **);
 int flux_shell_get_jobspec_info(flux_shell_t *, char **);
 int flux_shell_get_hwloc_xml(flux_shell_t *, const char **);
 const struct taskmap *flux_shell_get_taskmap(flux_shell_t *);
-int flux_shell_service_register(flux_shell_t *, const char *, flux_msg_handler_f, void *);
 void flux_shell_killall(flux_shell_t *, int);
 flux_shell_task_t *flux_shell_current_task(flux_shell_t *);
 flux_shell_task_t *flux_shell_task_first(flux_shell_t *);
@@ -71,6 +70,7 @@ int flux_respond_error(flux_t *, const flux_msg_t *, int, const char *);
 const flux_msg_t *flux_msg_incref(const flux_msg_t *);
 void flux_msg_decref(const flux_msg_t *);
 int flux_msg_authorize(const flux_msg_t *, uint32_t);
+int flux_msg_get_userid(const flux_msg_t *, uint32_t *);
 
 void free(void *);
 
@@ -82,6 +82,7 @@ int hold_shell(const char *);
 int release_shell(const char *);
 int set_task_variable(flux_shell_task_t *, const char *, const char *);
 int kill_task(flux_shell_task_t *, int);
+int serve_topic(flux_t *, const char *, flux_msg_handler_f, void *);
 flux_msg_t *wait_for_request(flux_t *, const char *, double);
 
 extern "Python" {

@@ -54,7 +54,6 @@ int flux_shell_get_hwloc_xml(flux_shell_t *, const char **);
 const struct taskmap *flux_shell_get_taskmap(flux_shell_t *);
 int flux_shell_add_completion_ref(flux_shell_t *, const char *, ...);
 int flux_shell_remove_completion_ref(flux_shell_t *, const char *, ...);
-int flux_shell_service_register(flux_shell_t *, const char *, flux_msg_handler_f, void *);
 void flux_shell_killall(flux_shell_t *, int);
 flux_shell_task_t *flux_shell_current_task(flux_shell_t *);
 flux_shell_task_t *flux_shell_task_first(flux_shell_t *);
@@ -88,12 +87,18 @@ int flux_respond_error(flux_t *, const flux_msg_t *, int, const char *);
 const flux_msg_t *flux_msg_incref(const flux_msg_t *);
 void flux_msg_decref(const flux_msg_t *);
 int flux_msg_authorize(const flux_msg_t *, uint32_t);
+int flux_msg_get_userid(const flux_msg_t *, uint32_t *);
 struct flux_match {
     int typemask;
     uint32_t matchtag;
     const char *topic_glob;
 };
 flux_msg_t *flux_recv(flux_t *, struct flux_match, int);
+flux_msg_handler_t *flux_msg_handler_create(flux_t *, struct flux_match, flux_msg_handler_f, void *);
+void flux_msg_handler_allow_rolemask(flux_msg_handler_t *, uint32_t);
+void flux_msg_handler_start(flux_msg_handler_t *);
+void flux_msg_handler_destroy(flux_msg_handler_t *);
+int flux_aux_set(flux_t *, const char *, void *, void (*)(void *));
 int flux_pollfd(flux_t *);
 int flux_cmd_setenvf(flux_cmd_t *, int, const char *, const char *, ...);
 flux_future_t *flux_subprocess_kill(flux_subprocess_t *, int);
@@ -151,6 +156,26 @@ static int kill_task(flux_shell_task_t *task, int signum)
 
     flux_future_destroy(future);
     return future ? 0 : -1;
+}
+
+static void destroy_handler(void *handler)
+{
+    flux_msg_handler_destroy(handler);
+}
+
+/* Answer requests of this topic, whoever's: flux_shell_service_register() would refuse those of others unheard. */
+static int serve_topic(flux_t *handle, const char *topic, flux_msg_handler_f call, void *data)
+{
+    struct flux_match match = {1 /* requests */, 0, topic};
+    flux_msg_handler_t *handler = flux_msg_handler_create(handle, match, call, data);
+
+    if (!handler || flux_aux_set(handle, NULL, handler, destroy_handler) < 0) {
+        flux_msg_handler_destroy(handler);
+        return -1;
+    }
+    flux_msg_handler_allow_rolemask(handler, 2 /* any user */);
+    flux_msg_handler_start(handler);
+    return 0;
 }
 
 static double seconds(void)

@@ -1,7 +1,7 @@
 """What the shells of a job say to each other: binary requests to Flux's own service of each shell.
 
 Used by `plugin.py`. A message is a header of ours and then bytes as they are, no JSON and no base64. Flux
-delivers them in order between two shells, and refuses those of other users (flux_shell_service_register);
+delivers them in order between two shells, with the user id of whoever sent one: those of other users are refused;
 another process of the job's owner may still send anything, so what comes is checked. Shells wait for each
 other at the end (`Leaving`): one that left early could not say that its tasks will never fence again.
 """
@@ -11,8 +11,9 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Sequence
 from struct import Struct
+from time import monotonic
 
-from fluxpmix.host.effects import Buffer, Level
+from fluxpmix.host.effects import Buffer
 from fluxpmix.pmix.light import partial
 from fluxpmix.shell.flux.api import Request, Shell, ShellError
 
@@ -20,7 +21,6 @@ MESSAGE, END, ALIVE = "pmix-message", "pmix-end", "pmix-alive"  # the service's 
 FRAME, SETUP, LOST = 1, 2, 3  # kinds of messages: of the host, of the first shell at start, of who is lost
 _HEADER = Struct("!4sBBxxI")  # magic, version, kind, the sender's shell rank
 _MAGIC, _VERSION = b"fpmx", 1
-_COMPLAINTS = 20  # bad messages that are logged; all are refused
 _FIRST_LOOK, _LAST_LOOK = 1.0, 60.0  # seconds between looks at whether the others are still there
 
 
@@ -46,9 +46,9 @@ class Peers:
         self._service = service
         self._receive = receive
         self._topic = self.topic(MESSAGE)
+        self._awaited: tuple[int, list[Buffer]] | None = None  # a kind, and its message once it is there
         self._last: tuple[object, bytes] = (None, b"")  # what was sent last, and as what
-        self.refused = 0
-        api.serve(MESSAGE, self._serve)
+        api.serve(self._topic, self._serve)
 
     def topic(self, method: str) -> bytes:
         """Return the topic of a method of the job's service."""
@@ -65,10 +65,14 @@ class Peers:
 
     def wait_for(self, kind: int, timeout: float) -> Buffer:
         """Wait for shell 0's message of this kind, before there is a reactor. Raises `ShellError`."""
-        found, shell, payload = self.parse(self._api.wait_for_request(self._topic, timeout))
-        if (found, shell) != (kind, 0):
-            raise ShellError(f"a message of kind {found} from shell {shell}, where one of kind {kind} must come first")
-        return payload
+        end = monotonic() + timeout
+        came: list[Buffer] = []
+        self._awaited = kind, came
+        while not came:
+            if not self._api.wait_for_request(self._topic, max(0.0, end - monotonic()), self._serve):
+                raise ShellError(f"no word from the job's first shell for {timeout:g} s")
+        self._awaited = None
+        return came[0]
 
     def parse(self, message: Buffer) -> tuple[int, int, Buffer]:
         """Return (kind, sender, payload) of a message. Raises `BadMessage`."""
@@ -88,13 +92,18 @@ class Peers:
     def _serve(self, request: Request) -> None:
         try:
             kind, shell, payload = self.parse(request.payload)
+            if self._awaited is not None and kind != self._awaited[0]:
+                raise BadMessage(
+                    f"kind {kind} from shell {shell}, where one of kind {self._awaited[0]} must come first"
+                )
         except BadMessage as error:
-            self.refused += 1
-            if self.refused <= _COMPLAINTS:
-                self._api.log(Level.WARNING, f"refused a message to the job's service: {error}")
+            self._api.complain(f"refused a message to the job's service: {error}")
             request.refuse(errno.EPROTO, str(error))
             return
-        self._receive(kind, shell, payload)
+        if self._awaited is not None:
+            self._awaited[1].append(payload)
+        else:
+            self._receive(kind, shell, payload)
 
 
 class Leaving:
@@ -120,9 +129,9 @@ class Leaving:
         if self._held:
             api.hold("pmix")
             self._timer = api.timer(self._look_round)
-            api.serve(ALIVE, lambda request: request.respond())
+            api.serve(peers.topic(ALIVE), lambda request: request.respond())
             if rank == 0:
-                api.serve(END, self._shell_finished)
+                api.serve(peers.topic(END), self._shell_finished)
 
     def finished(self) -> None:
         """This shell's tasks have ended."""
