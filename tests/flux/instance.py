@@ -20,6 +20,7 @@ from typing import Any
 
 from launching import CLIENTS as CLIENTS
 from launching import SOURCE, Result
+from launching import find_libpmix as libpmix
 from launching import sets_seen as sets_seen
 
 PATIENCE = 90.0  # seconds; nothing takes as long when all is well
@@ -172,17 +173,6 @@ class Instance:
             os.killpg(self._broker.pid, signal.SIGKILL)
             self._broker.wait()
         shutil.rmtree(self.directory, ignore_errors=True)
-
-
-def libpmix(version: str) -> str | None:
-    """The path of libpmix "4.2" or "5.0" on this machine, None where it is missing."""
-    from fluxpmix.pmix.library import LibraryError, load
-
-    try:
-        found = load("libpmix.so.2" if version == "4.2" else None)
-    except LibraryError:
-        return None
-    return found.path if ".".join(map(str, found.version[:2])) == version else None
 
 
 def run(env: dict[str, str], *words: str, code: int = 0) -> tuple[list[str], str]:
