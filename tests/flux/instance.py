@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from launching import CLIENTS as CLIENTS
-from launching import SOURCE, Result
-from launching import find_libpmix as libpmix
+from launching import SOURCE, Result, find_libpmix
 from launching import sets_seen as sets_seen
 
+libpmix = find_libpmix
 PATIENCE = 90.0  # seconds; nothing takes as long when all is well
 ATTRIBUTES = "flux getattr size; flux getattr broker.mapping; flux getattr instance-level"
 
