@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from fluxpmix.pmix.server import Server
     from fluxpmix.pmix.status import PmixError, Status
     from fluxpmix.pmix.types import DataType, Info, Proc, Range, Scope, Value
+    from fluxpmix.pool import Launcher
     from fluxpmix.shell.local.request import LaunchError
 
 _HOMES = {
     "run": "fluxpmix.launch",
+    "Launcher": "fluxpmix.pool",
     "Client": "fluxpmix.pmix.client",
     "Library": "fluxpmix.pmix.library",
     "LibraryError": "fluxpmix.pmix.library",
@@ -42,6 +44,7 @@ __all__ = [
     "DataType",
     "Info",
     "LaunchError",
+    "Launcher",
     "Library",
     "LibraryError",
     "PmixError",

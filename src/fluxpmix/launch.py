@@ -8,6 +8,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from fluxpmix.shell.local.request import Request
+
 
 def run(command: Sequence[str], /, **options: Any) -> int:
     """Run `command` as a parallel job on this machine and return its exit code.
@@ -21,20 +23,25 @@ def run(command: Sequence[str], /, **options: Any) -> int:
     start, whose `exit_code` is the one that `flux-pmix run` would end with, and `LibraryError` where there
     is no libpmix. Ctrl-C interrupts the tasks, and `KeyboardInterrupt` comes when they have ended.
     """
+    from fluxpmix.shell.local import apart
+
+    return apart.run(request_for(command, options))
+
+
+def request_for(command: Sequence[str], options: Mapping[str, Any]) -> Request:
+    """Return what `run` asks of a launcher. Raises as it does."""
     from fluxpmix.cli.errors import CommandError, UsageError
     from fluxpmix.cli.run import request
-    from fluxpmix.shell.local import apart
     from fluxpmix.shell.local.request import LaunchError
 
     if isinstance(command, str):
         raise ValueError(f"command {command!r}: a sequence of words is expected, e.g. [{command!r}]")
     try:
-        wanted = request([*_words(options), "--", *command])
+        return request([*_words(options), "--", *command])
     except UsageError as error:
         raise ValueError(str(error)) from None
     except CommandError as error:
         raise LaunchError(str(error), error.exit_code) from None
-    return apart.run(wanted)
 
 
 def _words(options: Mapping[str, Any]) -> list[str]:

@@ -71,6 +71,21 @@ class Launch:
             options["stdin"] = subprocess.PIPE
         return self.finish(self.start(*arguments, **options), code, **({} if input is None else {"input": input}))
 
+    def program(self, text: str, code: int = 0) -> str:
+        """Run a Python program that uses fluxpmix, and return its output."""
+        done = subprocess.run(
+            [sys.executable, "-c", f"import fluxpmix\n{text}"],
+            env=self.environment(),
+            cwd=self.directory,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        assert done.returncode == code, done
+        return done.stdout
+
     def wait_for(self, name: str) -> str:
         """Wait until a task has written the file `said/name`, and return its text."""
         path = self.said / name

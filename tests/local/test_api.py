@@ -2,34 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 from launching import Launch
 
 pytestmark = pytest.mark.pmix
 
 
-def program(job: Launch, text: str, code: int = 0) -> str:
-    """Run a Python program that uses fluxpmix, and return its output."""
-    done = subprocess.run(
-        [sys.executable, "-c", f"import fluxpmix\n{text}"],
-        env=job.environment(),
-        cwd=job.directory,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == code, done
-    return done.stdout
-
-
 def test_it_returns_the_exit_code(job: Launch) -> None:
     text = "print(fluxpmix.run(['sh', '-c', 'echo $FLUX_TASK_RANK; exit 3'], ntasks=2, nodes=2, label_io=True))"
-    assert sorted(program(job, text).splitlines()) == ["0: 0", "1: 1", "3"]
+    assert sorted(job.program(text).splitlines()) == ["0: 0", "1: 1", "3"]
 
 
 def test_options_are_those_of_the_command_line(job: Launch) -> None:
@@ -37,7 +18,7 @@ def test_options_are_those_of_the_command_line(job: Launch) -> None:
         "print(fluxpmix.run(['sh', '-c', 'echo $A; exec sleep 60'], ntasks=2, env=['A={{taskid}}'],"
         " setopt={'exit-timeout': 'none'}, time_limit='300ms', output='out.{{taskid}}', quiet=False, cwd=None))"
     )
-    assert program(job, text) == "142\n"
+    assert job.program(text) == "142\n"
     assert (job.directory / "out.1").read_text() == "1\n"
 
 
@@ -57,7 +38,7 @@ for command, options in tries:
 print(fluxpmix.run(['sh', '-c', 'exit 4'], ntasks=2))
 stop.set()
 """
-    assert program(job, text).splitlines() == ["LaunchError 127", "LibraryNotFound ", "ValueError ", "ValueError ", "4"]
+    assert job.program(text).splitlines() == ["LaunchError 127", "LibraryNotFound ", "ValueError ", "ValueError ", "4"]
 
 
 def test_the_programs_signals_and_children_stay_its_own(job: Launch) -> None:
@@ -71,7 +52,7 @@ os.kill(os.getpid(), signal.SIGTERM)
 child.kill()
 print(seen, child.wait(), signal.getsignal(signal.SIGINT) is signal.default_int_handler)
 """
-    assert program(job, text).splitlines() == ["0 None", "[1] -9 True"]
+    assert job.program(text).splitlines() == ["0 None", "[1] -9 True"]
 
 
 def test_ctrl_c_interrupts_the_tasks_and_then_the_program(job: Launch) -> None:
@@ -82,7 +63,7 @@ signal.setitimer(signal.ITIMER_REAL, 0.5)
 try: fluxpmix.run(['sh', '-c', 'trap "echo caught; exit 0" INT; while :; do sleep 0.02; done'])
 except KeyboardInterrupt: print('interrupted')
 """
-    assert program(job, text).splitlines() == ["caught", "interrupted"]
+    assert job.program(text).splitlines() == ["caught", "interrupted"]
 
 
 def test_jobs_run_one_after_the_other_and_side_by_side(job: Launch) -> None:
@@ -96,7 +77,7 @@ for thread in threads: thread.start()
 for thread in threads: thread.join()
 print(sorted(codes))
 """
-    assert program(job, text) == "[0, 1, 2, 3, 4]\n"
+    assert job.program(text) == "[0, 1, 2, 3, 4]\n"
 
 
 def test_the_public_names_are_there_and_imported_late(job: Launch) -> None:
@@ -105,4 +86,4 @@ import sys
 print('cffi' in sys.modules or 'fluxpmix.pmix.server' in sys.modules)
 print(all(map(fluxpmix.__getattr__, fluxpmix.__all__)))
 """
-    assert program(job, text) == "False\nTrue\n"
+    assert job.program(text) == "False\nTrue\n"

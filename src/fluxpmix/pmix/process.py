@@ -1,4 +1,4 @@
-"""What the kernel does for a process and Python has no call for.
+"""What a process does to itself that Python has no call for.
 
 Called by the carrier on one machine (`shell/local`), which must outlive and outreach its tasks.
 """
@@ -6,6 +6,9 @@ Called by the carrier on one machine (`shell/local`), which must outlive and out
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
+
+from fluxpmix.pmix.light import suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,3 +28,11 @@ def become_subreaper() -> None:
     if ffi.dlopen(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         code = ffi.errno
         raise OSError(code, f"prctl(PR_SET_CHILD_SUBREAPER): {os.strerror(code)}")
+
+
+def close_descriptors(keep: Collection[int]) -> None:
+    """Close what a forked process has inherited, but its standard streams and `keep`."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2 and int(name) not in keep:
+            with suppress(OSError):
+                os.close(int(name))

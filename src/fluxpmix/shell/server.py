@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fluxpmix.pmix.attributes import Attribute
     from fluxpmix.pmix.library import Library
     from fluxpmix.pmix.upcalls import Upcall
+    from fluxpmix.shell.keeper import Keeper
 
 RM_NAME = "fluxpmix"
 _DATASTORE = "PMIX_MCA_gds"
@@ -50,6 +51,7 @@ class Site(Record):
     gate: Callable[[int], str | None] | None = None  # who may connect, by descriptor: see `pmix/server.py`
     job_infos: Infos = ()  # besides the registration: what the carrier's users expect to find
     server_directives: Mapping[str, Any] = {}
+    keeper: Keeper | None = None  # of a server that other jobs have after this one
 
 
 class JobServer:
@@ -91,17 +93,22 @@ class JobServer:
 
     def start(self) -> None:
         """The first half of `open`: the server alone, which knows no job yet; on any thread."""
+        keeper, site = self._site.keeper, self._site
+        if keeper is None:
+            self._server = self._make(self._on_upcall, site.gate)
+        else:
+            self._server = keeper.take(self.identity, self._on_upcall, site.gate, self._make)
+            self.identity = keeper.identity
+
+    def _make(self, on_upcall: Callable[[Upcall], None], gate: Callable[[int], str | None] | None) -> Server:
         with self._settings():
-            server = self._server = Server(
-                self._library,
-                self._on_upcall,
-                serves=self._serves,
-                gate=self._site.gate,
-                directives=self._server_directives(),
+            server = Server(
+                self._library, on_upcall, serves=self._serves, gate=gate, directives=self._server_directives()
             )
         server.register_resources([Info(attributes.RM_NAME, RM_NAME)])
         for function, honoured in self._supported.items():
             server.register_attributes(function, [attribute.name for attribute in honoured])
+        return server
 
     def register(self, credential: str | None = None) -> None:
         """The second half: the job, with the credential that another shell made for it, and its clients."""
@@ -153,6 +160,8 @@ class JobServer:
 
     def define_set(self, name: str, members: Sequence[Proc] | None) -> None:
         """Have libpmix know a process set, and tell this node's clients; without members, that it is no more."""
+        if self._site.keeper is not None:
+            self._site.keeper.spoil()
         if members is None:
             self._open_server().delete_process_set(name)
         else:
@@ -177,7 +186,10 @@ class JobServer:
             server.deregister_client(Proc(self._job.nspace, rank))
         self._clients.clear()
         server.deregister_nspace(self._job.nspace)
-        server.close()
+        if self._site.keeper is not None:
+            self._site.keeper.give_back()
+        else:
+            server.close()
 
     # -- inside --------------------------------------------------------------------------------
 
@@ -217,11 +229,12 @@ class JobServer:
 
     def _server_directives(self) -> dict[str, Any]:
         site = self._site
+        tmpdir = site.tmpdir if site.keeper is None else site.keeper.directory
         return {
             attributes.SERVER_NSPACE: self.identity.nspace,
             attributes.SERVER_RANK: self.identity.rank,
-            attributes.SERVER_TMPDIR: site.tmpdir,
-            attributes.SYSTEM_TMPDIR: site.tmpdir,
+            attributes.SERVER_TMPDIR: tmpdir,
+            attributes.SYSTEM_TMPDIR: tmpdir,
             attributes.HOSTNAME: self._job.nodes[site.shell_rank].hostname,
             attributes.NODEID: self._job.nodes[site.shell_rank].id,
             attributes.IOF_LOCAL_OUTPUT: False,

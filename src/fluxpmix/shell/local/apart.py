@@ -29,43 +29,84 @@ def run(request: Request) -> int:
     Raises what `launcher.run` raises, `KeyboardInterrupt` after Ctrl-C when the job has ended, and
     `LaunchError` where the launcher is killed.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.flush()
-    alone = len(os.listdir("/proc/self/task")) == 1
+    flush()
+    alone = is_alone()
     if alone:
-        # Imported here, once for all jobs: the forked process has it then.
-        from fluxpmix.pmix import _declarations  # noqa: F401
-        from fluxpmix.shell.local import launcher, links  # noqa: F401
-        from fluxpmix.shell.local.machine import topology_signature
-
-        topology_signature()
+        load_once()
     reader, writer = os.pipe2(os.O_CLOEXEC)
     # On a terminal Ctrl-C reaches the launcher by itself; elsewhere it must be passed on, once.
     grouped = os.isatty(0)
     pid = (_fork if alone else _spawn)(request, writer, grouped)
     os.close(writer)
-    told, interrupted = b"", False
     with os.fdopen(reader, "rb", buffering=0) as pipe:
-        while True:
-            try:
-                part = pipe.read(65536)
-                if not part:
-                    break
-                told += part
-            except KeyboardInterrupt:
-                interrupted = True
-                if not grouped:
-                    os.kill(pid, signal.SIGINT)
+        told, interrupted = until_told(pipe.read, lambda got: False, None if grouped else pid)
     _, status = _uninterrupted(lambda: os.waitpid(pid, 0))
     if interrupted:
         raise KeyboardInterrupt
     if not told:
-        raise LaunchError(f"the launcher was lost (wait status {status}); its shells have ended the job")
-    result = pickle.loads(told)
-    if isinstance(result, Exception):
-        raise result
-    return int(result)
+        raise lost(status)
+    return result(pickle.loads(told))
+
+
+def flush() -> None:
+    """Write what the program has printed, before tasks print."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+
+
+def is_alone() -> bool:
+    """Whether this process may fork and go on in Python: no other thread may hold a lock."""
+    return len(os.listdir("/proc/self/task")) == 1
+
+
+def load_once() -> None:
+    """Import here, once for all jobs, what a forked launcher needs."""
+    from fluxpmix.pmix import _declarations  # noqa: F401
+    from fluxpmix.shell.local import launcher, links  # noqa: F401
+    from fluxpmix.shell.local.machine import topology_signature
+
+    topology_signature()
+
+
+def until_told(
+    read: Callable[[int], bytes | None], complete: Callable[[bytes], bool], interrupt: int | None
+) -> tuple[bytes, bool]:
+    """Read what a launcher tells until it is complete or ends; return it, and whether Ctrl-C came meanwhile.
+
+    Ctrl-C is passed on to the process `interrupt`, and the job is awaited.
+    """
+    told, interrupted = b"", False
+    while not complete(told):
+        try:
+            part = read(65536)
+            if not part:
+                break
+            told += part
+        except KeyboardInterrupt:
+            interrupted = True
+            if interrupt is not None:
+                os.kill(interrupt, signal.SIGINT)
+    return told, interrupted
+
+
+def lost(status: int) -> LaunchError:
+    """Return what is raised where the launcher's process has ended with this wait status."""
+    return LaunchError(f"the launcher was lost (wait status {status}); its shells have ended the job")
+
+
+def result(told: Any) -> int:
+    """Return the exit code that a launcher tells, or raise the exception."""
+    if isinstance(told, Exception):
+        raise told
+    return int(told)
+
+
+def package_parent() -> str:
+    """Return the directory that a fresh interpreter must look into for the package."""
+    import fluxpmix
+
+    return os.path.dirname(os.path.dirname(os.path.abspath(fluxpmix.__file__)))
 
 
 def _fork(request: Request, writer: int, grouped: bool) -> int:
@@ -78,12 +119,9 @@ def _fork(request: Request, writer: int, grouped: bool) -> int:
 
 
 def _spawn(request: Request, writer: int, grouped: bool) -> int:
-    import fluxpmix
-
-    where = os.path.dirname(os.path.dirname(os.path.abspath(fluxpmix.__file__)))
     reader, pickled = os.pipe2(os.O_CLOEXEC)
     try:
-        argv = [sys.executable, "-c", _START, where, str(reader), str(writer)]
+        argv = [sys.executable, "-c", _START, package_parent(), str(reader), str(writer)]
         actions = [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in (reader, writer)]  # inherited so
         group: dict[str, Any] = {} if grouped else {"setpgroup": 0}
         pid = os.posix_spawn(sys.executable, argv, os.environ, file_actions=actions, **group)

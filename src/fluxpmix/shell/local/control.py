@@ -29,7 +29,7 @@ FAILED = 6  # message, exit code: this shell cannot start its tasks
 NO_LIBRARY = 14  # this shell finds no libpmix to use
 DRAINED = 7  # all tasks are gone and have no more output
 TOOK = 8  # bytes of input that a task has taken
-CLOSED = 13  # the server is stopped, and nothing is left to do but exit
+CLOSED = 13  # whether this shell can have another job: it is done with this one, and exits if not
 # To a shell
 INPUT = 9  # bytes, ranks or None; no bytes: the end
 SIGNAL = 10  # number, ranks or None

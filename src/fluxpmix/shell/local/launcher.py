@@ -10,21 +10,22 @@ from __future__ import annotations
 import _socket
 import gc
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from fluxpmix.host.effects import Level
 from fluxpmix.job import idset
 from fluxpmix.pmix.library import load
 from fluxpmix.pmix.light import partial, signal, suppress
-from fluxpmix.pmix.process import become_subreaper
+from fluxpmix.pmix.process import become_subreaper, close_descriptors
 from fluxpmix.shell.local import control, input, jobdir, machine, shell, tasks
 from fluxpmix.shell.local.output import HIGH_WATER, Output, is_broken_pipe
-from fluxpmix.shell.local.reactor import Reactor, Timer
+from fluxpmix.shell.local.reactor import READ, Reactor, Timer
 from fluxpmix.shell.local.request import LaunchError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from fluxpmix.shell.local.request import Request
+    from fluxpmix.shell.local.warm import Warm
 
 _FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2)
 _SECOND_CTRL_C = 2.0  # seconds in which it counts as the second
@@ -36,10 +37,11 @@ _BROKEN_PIPE = 128 + signal.SIGPIPE
 _SHOWN = {0: Level.WARNING, 1: Level.NOTICE, 2: Level.DEBUG}
 
 
-def run(request: Request) -> int:
+def run(request: Request, warm: Warm | None = None) -> int:
     """Run a job and return its exit code. To be called in the main thread of a process without others.
 
-    Raises `LaunchError` for what the user can mend, `LibraryError` where there is no libpmix; then nothing
+    Its shells are those that `warm` has ready, where it is given, and go back there. Raises `LaunchError` for
+    what the user can mend, `LibraryError` where there is no libpmix; then nothing
     has run.
     """
     _open_standard_streams()
@@ -55,13 +57,22 @@ def run(request: Request) -> int:
     how = input.plan(request.input)
     directory = jobdir.make(job.jobid, len(job.nodes))
     try:
-        launcher = Launcher(shell.Plan(request, directory, os.urandom(32), paths, cores, how))
+        launcher = Launcher(shell.Plan(request, directory, os.urandom(32), paths, cores, how), warm)
         try:
             return launcher.run()
         finally:
             launcher.close()
     finally:
         jobdir.remove(directory)
+
+
+def leave_launcher(mask: Iterable[int], keep: Collection[int]) -> None:
+    """In a forked shell: forget what is the launcher's, but these descriptors and the standard streams."""
+    os.setsid()
+    for signum in (signal.SIGINT, *_FORWARDED):
+        signal.signal(signum, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    close_descriptors(keep)
 
 
 def _open_standard_streams() -> None:
@@ -86,9 +97,10 @@ class _Shell:
 class Launcher:
     """One job, from the fork of its shells to the last of its processes."""
 
-    def __init__(self, plan: shell.Plan) -> None:
+    def __init__(self, plan: shell.Plan, warm: Warm | None = None) -> None:
         """Open the output files. Raises `LaunchError`."""
         self._plan = plan
+        self._warm = warm
         self._request = plan.request
         self._job = plan.request.job
         self._reactor = Reactor()
@@ -115,8 +127,9 @@ class Launcher:
         signals = (signal.SIGINT, *_FORWARDED)
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
         try:
-            gc.freeze()  # what there is stays: nobody need look through it, and copy its pages by that
-            self._fork_shells(mask)
+            if self._warm is None:
+                gc.freeze()  # what there is stays: nobody need look through it, and copy its pages by that
+            self._start_shells(mask)
             gc.enable()
             self._reactor.on_signal(signal.SIGINT, self._interrupted)
             for signum in _FORWARDED:
@@ -124,6 +137,8 @@ class Launcher:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         become_subreaper()
+        if self._warm is not None:
+            self._reactor.watch(self._warm.program, READ, self._program_gone)
         self._output.on_room(self._make_room)
         self._reactor.call_later(_SLOW_START, self._say_who_is_slow)
         self._reactor.run()
@@ -136,7 +151,8 @@ class Launcher:
         if all(one.gone for one in self._shells):
             jobdir.remove(self._plan.directory)  # while the shells exit
         _kill([one.pid for one in self._shells if not one.gone])
-        while orphans := tasks.children(os.getpid()):
+        kept = frozenset[int]() if self._warm is None else self._warm.pids
+        while orphans := [pid for pid in tasks.children(os.getpid()) if pid not in kept]:
             _kill(orphans)
             for pid in orphans:
                 with suppress(ChildProcessError):
@@ -146,7 +162,7 @@ class Launcher:
 
     # -- starting ----------------------------------------------------------------------------------
 
-    def _fork_shells(self, mask: Iterable[int]) -> None:
+    def _start_shells(self, mask: Iterable[int]) -> None:
         size = len(self._job.nodes)
         listeners: list[_socket.socket | None] = [None] * size
         if size > 1:
@@ -156,9 +172,12 @@ class Launcher:
         try:
             for rank in range(size):
                 ours, theirs = _socket.socketpair()
-                pid = os.fork()
-                if pid == 0:
-                    self._become_shell(rank, theirs, listeners[rank], mask)
+                if self._warm is not None:
+                    pid = self._warm.start(self._plan, rank, theirs, listeners[rank])
+                else:
+                    pid = os.fork()
+                    if pid == 0:
+                        self._become_shell(rank, theirs, listeners[rank], mask)
                 theirs.close()
                 one = _Shell(rank, pid)
                 one.control = control.Control(
@@ -177,15 +196,7 @@ class Launcher:
     ) -> None:
         """In the child: forget what is the launcher's."""
         try:
-            os.setsid()
-            for signum in (signal.SIGINT, *_FORWARDED):
-                signal.signal(signum, signal.SIG_DFL)
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            keep = {0, 1, 2, sock.fileno(), listener.fileno() if listener else -1}
-            for name in os.listdir("/proc/self/fd"):
-                if int(name) not in keep:
-                    with suppress(OSError):
-                        os.close(int(name))
+            leave_launcher(mask, {sock.fileno(), listener.fileno() if listener else -1})
             shell.main(self._plan, rank, sock, listener)
         finally:
             os._exit(1)
@@ -213,6 +224,8 @@ class Launcher:
             self._check_finished()
         elif kind == control.CLOSED:
             one.control.stream.close()
+            if self._warm is not None and values == (True,):
+                self._warm.give_back(one.pid)
             self._shell_gone(one, "")
         elif kind == control.RAISE:
             message, code = values
@@ -328,6 +341,12 @@ class Launcher:
             self._log(Level.WARNING, f"shell(s) {idset.encode(one.rank for one in stuck)} did not end; killing them")
             self._finishing = True
             _kill([one.pid for one in stuck])
+
+    def _program_gone(self, _events: int) -> None:
+        """It says nothing while a job runs."""
+        assert self._warm is not None
+        self._reactor.forget(self._warm.program)
+        self._raise("the program that started this job is gone", 1)
 
     def _time_is_up(self) -> None:
         limit = self._request.time_limit

@@ -14,7 +14,7 @@ from heapq import heappop, heappush
 from itertools import count
 from time import monotonic
 
-from fluxpmix.pmix.light import signal
+from fluxpmix.pmix.light import signal, suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,7 +68,8 @@ class Reactor:
                 os.close(fd)
             self._signal_pipe = None
         if not self._poll.closed:
-            os.close(self._wake)
+            wake, self._wake = self._wake, -1
+            os.close(wake)
             self._poll.close()
 
     @staticmethod
@@ -101,9 +102,10 @@ class Reactor:
         return self.call_at(monotonic() + seconds, call)
 
     def post(self, call: Callable[[], None]) -> None:
-        """Make a call soon; from any thread."""
+        """Make a call soon; from any thread. Nothing comes of it once the loop is closed."""
         self._posted.append(call)
-        os.eventfd_write(self._wake, 1)
+        with suppress(OSError):
+            os.eventfd_write(self._wake, 1)
 
     def on_signal(self, signum: int, call: Callable[[], None]) -> None:
         """Make a call in the loop for each batch of a signal. In the main thread only."""

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import _socket
     from typing import NoReturn
 
+    from fluxpmix.shell.keeper import Keeper
     from fluxpmix.shell.local.links import Links
     from fluxpmix.shell.local.request import Request
 
@@ -63,7 +64,15 @@ def main(plan: Plan, rank: int, sock: _socket.socket, listener: _socket.socket |
 class JobShell:
     """The shell; a `Carrier` to its driver."""
 
-    def __init__(self, plan: Plan, rank: int, sock: _socket.socket, listener: _socket.socket | None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        rank: int,
+        sock: _socket.socket,
+        listener: _socket.socket | None,
+        keeper: Keeper | None = None,
+    ) -> None:
+        """`sock` is the launcher's end, `keeper` has the PMIx server where the process has other jobs too."""
         request = plan.request
         job = request.job
         self.rank = rank
@@ -81,6 +90,7 @@ class JobShell:
         self._timer: Timer | None = None
         self._orphaned = False
         self._listener = listener
+        self._keeper = keeper
         self._links: Links | None = None
         self._driver: Driver | None = None
 
@@ -172,6 +182,7 @@ class JobShell:
             cpus={rank: idset.encode(cpus) for rank, cpus in self._bindings.items()},
             packages={rank: machine.package_of(cpus) for rank, cpus in self._bindings.items()},
             gate=Guard(self._refused, by_process=not munge),
+            keeper=self._keeper,
         )
         ends_at = None if request.time_limit is None else self.now() + request.time_limit
         driver = self._driver = Driver(
@@ -346,6 +357,8 @@ class JobShell:
             task = self._by_pid.pop(pid, None)
             if task is not None:
                 task.exited = True
+                if self._keeper is not None and not os.WIFEXITED(status):
+                    self._keeper.spoil()
                 self._inputs.forget(task.rank)
                 self._control.send(control.EXITED, task.rank, status)
                 if self._driver is not None:
@@ -375,15 +388,20 @@ class JobShell:
 
     def _end(self) -> int:
         _kill_all()
+        clean = self._driver is not None and self._driver.host.idle and not self._driver.host.bound
         if self._driver is not None:
             with suppress(PmixError, OSError):
                 self._driver.close()
         if self._links is not None:
             self._links.close()
-        self._control.send(control.CLOSED)
+        again = clean and self._keeper is not None and self._keeper.sound and not self._orphaned
+        self._control.send(control.CLOSED, again)
         if self._orphaned:
             jobdir.remove(self._plan.directory)
-        return int(self._orphaned)
+        if self._keeper is not None:
+            self._control.stream.close()
+            self._reactor.close()
+        return int(not again)
 
 
 def _kill_all() -> None:
