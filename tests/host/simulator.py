@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fluxpmix.host.effects import Effect, Log, Raise, Reply, Send
+from fluxpmix.host.effects import Drop, Effect, Log, Prepare, Raise, Register, Reply, Send, Start
 from fluxpmix.host.host import Host
 from fluxpmix.job.model import App, Job, Node, Session
 from fluxpmix.job.taskmap import TaskMap
@@ -40,11 +40,24 @@ class Network:
     """`shells` hosts; messages between a pair stay in order, pairs are served as `choose` says."""
 
     def __init__(
-        self, counts: Sequence[int], fanout: int = 4, timeout: float | None = None, exchange: str = "tree"
+        self,
+        counts: Sequence[int],
+        fanout: int = 4,
+        timeout: float | None = None,
+        exchange: str = "tree",
+        oversubscribe: bool = True,
     ) -> None:
         self.job = make_job(counts)
         self.hosts = [
-            Host(self.job, n, fanout=fanout, default_timeout=timeout, exchange=exchange) for n in range(len(counts))
+            Host(
+                self.job,
+                n,
+                fanout=fanout,
+                default_timeout=timeout,
+                exchange=exchange,
+                oversubscribe=oversubscribe,
+            )
+            for n in range(len(counts))
         ]
         self.now = 0.0
         self.queues: dict[tuple[int, int], deque[bytes]] = {}
@@ -54,6 +67,8 @@ class Network:
         self.logs: list[Log] = []
         self.sent = self.sent_bytes = 0
         self.lost: set[int] = set()
+        self.launches: deque[tuple[int, Prepare | Register | Start | Drop]] = deque()
+        self.dropped: list[tuple[int, int, bool]] = []
         self._ids = 0
 
     def perform(self, shell: int, effects: list[Effect]) -> None:
@@ -73,6 +88,27 @@ class Network:
                 self.raised.append(effect)
             elif isinstance(effect, Log):
                 self.logs.append(effect)
+            elif isinstance(effect, Prepare | Register | Start | Drop):
+                self.launch(shell, effect)
+
+    def launch(self, shell: int, effect: Prepare | Register | Start | Drop) -> None:
+        """Do a step of a launch, and tell the host when the test says so: by `carry_out`."""
+        self.launches.append((shell, effect))
+
+    def carry_out(self, status: int = 0, why: str = "") -> None:
+        """Do the first step that is to be done, with this outcome."""
+        shell, effect = self.launches.popleft()
+        host, first = self.hosts[shell], effect.launch.first
+        if isinstance(effect, Prepare):
+            self.perform(shell, host.prepared(first, b"packed", status, why, self.now))
+        elif isinstance(effect, Register | Start):
+            if isinstance(effect, Start) and not status:
+                for rank in effect.launch.job.ranks(shell):
+                    self.perform(shell, host.task_started(first + rank, 1000 + first + rank, self.now))
+            step = 1 if isinstance(effect, Register) else 2
+            self.perform(shell, host.launched(first, step, status, why, self.now))
+        else:
+            self.dropped.append((shell, first, effect.started))
 
     def upcall(self, shell: int, make: Callable[[int], Upcall]) -> int:
         self._ids += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulator import Network, procs
 
@@ -13,6 +13,7 @@ from fluxpmix.host.host import Host
 from fluxpmix.pmix.status import Status
 
 
+@settings(deadline=None)
 @given(shells=st.integers(1, 200), fanout=st.integers(1, 40), empty=st.sets(st.integers(0, 199)))
 def test_the_tree_hands_out_all_blobs_in_order_whichever_are_empty(shells: int, fanout: int, empty: set[int]) -> None:
     network = Network([1] * shells, fanout)

@@ -116,6 +116,7 @@ def build(
         environment_templates=tuple(names for _, names in environments),
         name=options.get("job-name") or os.path.basename(job.apps[0].argv[0]),
         append=settings.get("output.mode") == "append",
+        oversubscribe=settings.get("oversubscribe", True),
         exit_timeout=settings.get("exit-timeout", 30.0),
         exit_on_error=settings.get("exit-on-error", False),
         cpu_affinity=settings.get("cpu-affinity", "off"),

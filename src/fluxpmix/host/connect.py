@@ -91,6 +91,12 @@ class Connections(Capability):
         others = map(self._directory.proc, sorted(found & self._here))
         return tuple(proc for proc in others if proc.nspace != nspace)
 
+    def removed(self, member: Member) -> None:
+        nspace = member.job.nspace
+        for signature in list(self._sets):
+            if any(proc.nspace == nspace for proc in self._directory.parse(signature)):
+                del self._sets[signature]
+
     def added(self, member: Member, now: float, out: list[Effect]) -> None:
         self._here.update(member.on(self._me))
 

@@ -9,7 +9,7 @@ from this job.) A number alone so says which process is meant, and is never used
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right
+from bisect import bisect_right, insort
 from collections.abc import Sequence
 
 from fluxpmix.job import idset
@@ -55,7 +55,7 @@ class Directory:
     def __init__(self, job: Job) -> None:
         self.first = Member(job, 0)
         self._members = {job.nspace: self.first}
-        self._order = [self.first]  # ascending; those that were removed stay, for their numbers do
+        self._order = [self.first]  # ascending
         self._nodes = job.taskmap.node_column()
 
     # -- jobs ----------------------------------------------------------------------------------------
@@ -75,16 +75,17 @@ class Directory:
         return self._members.get(nspace)
 
     def add(self, job: Job, first: int) -> Member:
-        """Know a further job, whose rank 0 is number `first`. Raises ValueError where it does not follow on."""
-        if first < self.size or job.nspace in self._members:
-            raise ValueError(f"job {job.nspace} with processes from number {first}: {self.size} are taken")
-        # Jobs that this shell was never told of, as they came to nothing, leave a gap.
+        """Know a further job, whose rank 0 is number `first`. Raises ValueError where its numbers are taken."""
+        end = first + job.size
+        if job.nspace in self._members or any(node != _NOWHERE for node in self._nodes[first:end]):
+            raise ValueError(f"job {job.nspace} with processes {first} to {end - 1}: there are such")
+        # Jobs that this shell is told of later, or never, as they came to nothing, leave a gap.
         nodes = array("I", self._nodes)  # hosts may share the column of a task map
-        nodes.extend([_NOWHERE] * (first - len(nodes)))
-        nodes.extend(job.taskmap.node_column())
+        nodes.extend([_NOWHERE] * (end - len(nodes)))
+        nodes[first:end] = job.taskmap.node_column()
         self._nodes = nodes
         member = self._members[job.nspace] = Member(job, first)
-        self._order.append(member)
+        insort(self._order, member, key=lambda each: each.first)
         return member
 
     def remove(self, nspace: str) -> None:
@@ -92,6 +93,8 @@ class Directory:
         member = self._members.pop(nspace, None)
         for number in member.numbers if member is not None else ():
             self._nodes[number] = _NOWHERE
+        if member is not None:
+            self._order.remove(member)
 
     def member_of(self, number: int) -> Member:
         """Return the job that a number belongs to. Raises `UnknownProc`."""
@@ -100,7 +103,7 @@ class Directory:
         if number >= 0:
             at = bisect_right(self._order, number, key=lambda member: member.first) - 1
             member = self._order[at]
-            if number in member.numbers and member.job.nspace in self._members:
+            if number in member.numbers:
                 return member
         raise UnknownProc(number, Status.ERR_NOT_FOUND)
 

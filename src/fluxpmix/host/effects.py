@@ -16,6 +16,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
+    from fluxpmix.host.spawnrequest import Command
+    from fluxpmix.job.model import Job
+
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 # A message to a peer shell: parts that the carrier sends as one message, in order, without joining.
@@ -73,6 +76,49 @@ class Raise(Record):
     exit_code: int
 
 
+class Launch(Record):
+    """A spawned job: what a carrier must know to start its tasks.
+
+    `first` is the number of its rank 0, `ordinal` counts the jobs that were spawned, from 1; `parent_first` is the
+    first number of the job that it ends with, None where it has none here or is `separate`.
+    """
+
+    first: int
+    ordinal: int
+    job: Job
+    commands: tuple[Command, ...]
+    asker: Proc
+    parent_first: int | None
+    notify: bool
+    separate: bool
+
+
+class Prepare(Record):
+    """Ask libpmix what all shells must be told of a job that is to be registered; answered by `prepared`."""
+
+    launch: Launch
+
+
+class Register(Record):
+    """Register a job with libpmix, with what `Prepare` brought, and look for its commands; answered by `launched`."""
+
+    launch: Launch
+    packed: bytes
+
+
+class Start(Record):
+    """Start the tasks of a registered job that are this shell's; answered by `launched`."""
+
+    launch: Launch
+
+
+class Drop(Record):
+    """A job comes to nothing: kill its tasks, where some may run (`started`), else forget it."""
+
+    launch: Launch
+    started: bool
+
+
 class Signal(Record):
     """Send a signal to this shell's tasks with these ranks (None: all)."""
 
@@ -102,4 +148,6 @@ class Output(Record):
     data: bytes
 
 
-Effect: TypeAlias = Send | Reply | Notify | RequestModex | Raise | Signal | Log | DefineSet | Output
+Effect: TypeAlias = (
+    Send | Reply | Notify | RequestModex | Raise | Signal | Log | DefineSet | Output | Prepare | Register | Start | Drop
+)

@@ -89,6 +89,10 @@ class Failures(Capability):
     def deadline(self) -> float | None:
         return self._flush_at
 
+    def running(self, shell: int) -> int:
+        """Count the processes of a shell that have not ended, as far as has been heard here."""
+        return sum(number not in self._ended for number in self._directory.numbers_on(shell))
+
     # -- what happens ------------------------------------------------------------------------------
 
     def connected(self, rank: int) -> None:

@@ -58,6 +58,10 @@ class Tag(IntEnum):
     PSET = 52  # from the first shell: know this process set, or know it no longer
     PSET_KNOWN = 53  # to it: done
     PSET_LEFT = 54  # to it: no member of this process set is alive here
+    SPAWN = 60  # to the first shell: start a job
+    SPAWNED = 61  # it runs, or why not
+    LAUNCH = 62  # from the first shell to all: a step in the starting of a job
+    LAUNCHED = 63  # the step is done here, or why not
 
 
 class FrameError(ValueError):

@@ -16,7 +16,7 @@ from fluxpmix.host.control import JobControls
 from fluxpmix.host.datastore import Datastore
 from fluxpmix.host.directory import Directory
 from fluxpmix.host.dmodex import DirectModexes
-from fluxpmix.host.effects import Buffer, Effect, Level, Log, Raise, Reply, Send
+from fluxpmix.host.effects import Buffer, Effect, Launch, Level, Log, Raise, Reply, Send
 from fluxpmix.host.event import Events
 from fluxpmix.host.failure import Failures
 from fluxpmix.host.fence import Fences
@@ -25,9 +25,10 @@ from fluxpmix.host.group import Groups
 from fluxpmix.host.log import Logs
 from fluxpmix.host.pset import ProcessSets
 from fluxpmix.host.query import Queries
+from fluxpmix.host.spawn import Spawns
 from fluxpmix.job.model import Job
 from fluxpmix.pmix.status import Status
-from fluxpmix.pmix.types import Proc
+from fluxpmix.pmix.types import RANK_WILDCARD, Proc
 from fluxpmix.pmix.upcalls import Abort, ClientConnected, ClientFinalized, Upcall
 
 TYPE_CHECKING = False
@@ -51,11 +52,12 @@ class Host:
         ends_at: float | None = None,
         exchange: str = "tree",
         directory: Directory | None = None,
+        oversubscribe: bool = False,
     ) -> None:
         """`exchange` is how collectives with data move (`collective.EXCHANGES`), `fanout` the tree's.
 
         `ends_at` is when the job's time is up (as `now`). Many hosts of one job in one process may share a
-        `directory`.
+        `directory`. `oversubscribe` is whether spawned processes may be more than there are slots.
         """
         self._job = job
         self._me = shell_rank
@@ -69,6 +71,16 @@ class Host:
         self._connections = Connections(self._collectives, self._directory, job, shell_rank, default_timeout)
         self._failures = Failures(
             self._events, self._directory, job, shell_rank, fanout, partners=self._connections.partners
+        )
+        self._spawns = Spawns(
+            self._directory,
+            job,
+            shell_rank,
+            fanout,
+            oversubscribe=oversubscribe,
+            running=self._failures.running,
+            add=self._add_job,
+            remove=self._remove_job,
         )
         self._groups = Groups(self._collectives, self._directory, job, shell_rank, default_timeout)
         self._events.listeners.append(self._groups.heard)
@@ -84,6 +96,7 @@ class Host:
             self._psets,
             self._connections,
             self._groups,
+            self._spawns,
         )
         self._capabilities: dict[type[Upcall], Any] = {
             upcall: capability
@@ -190,6 +203,18 @@ class Host:
             self._refuse(source, error, out)
         return out
 
+    def prepared(self, first: int, packed: bytes, status: int, why: str, now: float) -> list[Effect]:
+        """What a `Prepare` asked for is there; `status` and `why` say how that went."""
+        out: list[Effect] = []
+        self._spawns.prepared(first, packed, status, why, now, out)
+        return out
+
+    def launched(self, first: int, step: int, status: int, why: str, now: float) -> list[Effect]:
+        """A `Register` (step 1) or `Start` (step 2) of the job with that first number is done, or failed."""
+        out: list[Effect] = []
+        self._spawns.done(first, step, status, why, now, out)
+        return out
+
     def task_started(self, rank: int, pid: int, now: float) -> list[Effect]:
         """The task with number `rank`, of this shell, runs as process `pid`."""
         for one in self._reaching:
@@ -242,6 +267,23 @@ class Host:
         return out
 
     # -- inside ------------------------------------------------------------------------------------
+
+    def _add_job(self, launch: Launch, now: float, out: list[Effect]) -> None:
+        member = self._directory.add(launch.job, launch.first)
+        for one in self._reaching:
+            one.added(member, now, out)
+        asker = launch.asker
+        if self._directory.get(asker.nspace) is not None:
+            self._connections.bind((asker, Proc(launch.job.nspace, RANK_WILDCARD)))
+            if launch.notify and self._directory.is_on(self._directory.number(asker), self._me):
+                self._failures.watch(member, asker)
+
+    def _remove_job(self, launch: Launch) -> None:
+        member = self._directory.get(launch.job.nspace)
+        if member is not None:
+            for one in self._reaching:
+                one.removed(member)
+            self._directory.remove(launch.job.nspace)
 
     def _came_or_went(self, upcall: ClientConnected | ClientFinalized, now: float, out: list[Effect]) -> None:
         rank = self._directory.number(upcall.proc)

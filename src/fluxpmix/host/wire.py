@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
+from fluxpmix.pmix.attributes import Attribute
 from fluxpmix.pmix.structures import Coord, DeviceDistance, Endpoint, Geometry, ProcInfo
 from fluxpmix.pmix.types import DataArray, DataType, Envar, Info, Persistence, Proc, Range, Regex, Timeval, Value
 
@@ -128,6 +129,7 @@ _WRITERS: dict[type, Callable[[bytearray, Any], None]] = {
     Range: _put_int,
     Persistence: _put_int,
     str: _put_bytes(0x73),
+    Attribute: _put_bytes(0x73),
     bytes: _put_bytes(0x62),
     tuple: _put_tuple,
     bool: _put_bool,

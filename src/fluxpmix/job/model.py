@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Sequence
 
 from fluxpmix.job.taskmap import TaskMap
-from fluxpmix.pmix.record import Record
+from fluxpmix.pmix.record import Record, replace
 from fluxpmix.pmix.types import MAX_KEYLEN, MAX_NSLEN, Proc
 
 MOST_ON_NODE = 2**16  # local and node ranks have 16 bits
@@ -22,13 +22,15 @@ class Session(Record):
     """Resources assigned together: in Flux an instance, here the machine.
 
     `universe_size` is its slots in all; `rank_offset` counts the processes of its earlier jobs (the
-    global rank of this job's rank 0), `node_procs` those that still run on each of this job's nodes.
+    global rank of this job's rank 0), `node_procs` those of them on each of this job's nodes, of which `node_busy`
+    ran when it started.
     """
 
     id: int
     universe_size: int
     rank_offset: int = 0
     node_procs: tuple[int, ...] = ()
+    node_busy: tuple[int, ...] = ()
 
 
 class Node(Record):
@@ -138,8 +140,9 @@ class Job(Record):
         return before[node] if node < len(before) else 0
 
     def oversubscribed(self, node: Node) -> bool:
-        """Whether this job has more processes on a node than it has slots there."""
-        return len(self.ranks(node.id)) > node.slots
+        """Whether more processes are on a node, with those of other jobs, than it has slots."""
+        busy = self.session.node_busy
+        return len(self.ranks(node.id)) + (busy[node.id] if node.id < len(busy) else 0) > node.slots
 
     def appnum_column(self) -> array[int] | int:
         """Return each rank's application number, one number where there is one application."""
@@ -183,6 +186,42 @@ def check_set_name(name: object) -> None:
         raise ValueError(f"process set {str(name)[:80]!r}: a name has 1 to {MAX_KEYLEN} bytes")
     if "," in name or "\0" in name:
         raise ValueError(f"process set {name[:80]!r}: a name has no commas; take another")
+
+
+def spawned(
+    job: Job,
+    ordinal: int,
+    parent: Proc,
+    apps: tuple[App, ...],
+    taskmap: TaskMap,
+    first: int,
+    procs: tuple[int, ...],
+    busy: tuple[int, ...],
+    credential: str | None = None,
+) -> Job:
+    """Return the `ordinal`-th job (from 1) that is spawned within `job`, on its nodes, by `parent`.
+
+    `first` processes came before it in the host of `job`, `procs` of them on each node, of which `busy` run.
+    Without a `credential` it gets one that follows from that of `job`. Raises ValueError as `Job` does.
+    """
+    from _blake2 import blake2b
+
+    nspace = f"{job.nspace}.{ordinal}"
+    return Job(
+        nspace,
+        nspace,
+        replace(
+            job.session, rank_offset=job.session.rank_offset + first, node_procs=tuple(procs), node_busy=tuple(busy)
+        ),
+        job.nodes,
+        apps,
+        taskmap,
+        credential or blake2b(nspace.encode(), key=job.credential.encode()[:64], digest_size=32).hexdigest(),
+        job.cores_per_task,
+        spawned=True,
+        model=job.model,
+        parent=parent,
+    )
 
 
 def new_credential() -> str:

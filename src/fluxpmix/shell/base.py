@@ -13,23 +13,29 @@ from collections.abc import Callable, Mapping, Sequence
 from fluxpmix.host.effects import (
     Buffer,
     DefineSet,
+    Drop,
     Effect,
     Frame,
+    Launch,
     Level,
     Log,
     Notify,
     Output,
+    Prepare,
     Raise,
+    Register,
     Reply,
     RequestModex,
     Send,
     Signal,
+    Start,
 )
 from fluxpmix.host.host import Host
 from fluxpmix.host.supported import SUPPORTED
 from fluxpmix.pmix.light import partial
-from fluxpmix.pmix.status import PmixError
+from fluxpmix.pmix.status import PmixError, Status
 from fluxpmix.pmix.types import Proc
+from fluxpmix.pmix.upcalls import Spawn
 from fluxpmix.shell.server import JobServer, Site
 
 TYPE_CHECKING = False
@@ -73,6 +79,15 @@ class Carrier(Protocol):
     def log(self, level: Level, message: str) -> None:
         """Write one line to the job's log."""
 
+    def find_commands(self, launch: Launch) -> None:
+        """See that the commands of a job that is to be spawned are there. Raises `spawning.CannotStart`."""
+
+    def start_tasks(self, launch: Launch) -> None:
+        """Start this shell's tasks of a spawned job. Raises `spawning.CannotStart`."""
+
+    def drop_tasks(self, launch: Launch, started: bool) -> None:
+        """Forget a job that came to nothing; kill those of its tasks that run, if tasks were `started`."""
+
 
 class Driver:
     """One shell's PMIx: a real server, the host that decides for it, and a carrier's hands.
@@ -96,10 +111,20 @@ class Driver:
         timeout: float | None = None,
         ends_at: float | None = None,
         output: Callable[[int, int, bytes], None] | None = None,
+        oversubscribe: bool = False,
     ) -> None:
         self._job = job
         self._carrier = carrier
-        self._host = Host(job, carrier.rank, fanout=fanout, exchange=exchange, default_timeout=timeout, ends_at=ends_at)
+        self._host = Host(
+            job,
+            carrier.rank,
+            fanout=fanout,
+            exchange=exchange,
+            default_timeout=timeout,
+            ends_at=ends_at,
+            oversubscribe=oversubscribe,
+        )
+        self._tasks: dict[int, Proc] = {}  # by number, of those that are not the job's own
         self._server = JobServer(job, site, library, self._from_library, self._host.serves, SUPPORTED)
         self._output = output
         self._deadline: float | None = None
@@ -153,9 +178,12 @@ class Driver:
         """Give this shell's libpmix what `setup_application` made."""
         self._server.setup_local_support(packed)
 
-    def task_environment(self, rank: int) -> Mapping[str, str]:
-        """Return the variables that task `rank` needs to find this server."""
-        return self._server.task_environment(rank)
+    def task_environment(self, number: int) -> Mapping[str, str]:
+        """Return the variables that a task needs to find this server; its number is its rank, in the first job."""
+        return self._server.task_environment(self._proc(number))
+
+    def _proc(self, number: int) -> Proc:
+        return self._tasks[number] if number in self._tasks else Proc(self._job.nspace, number)
 
     # -- events --------------------------------------------------------------------------------
 
@@ -166,14 +194,15 @@ class Driver:
             return
         self._run(partial(self._host.receive, shell, frame))
 
-    def task_started(self, rank: int, pid: int) -> None:
-        """Task `rank` runs as process `pid`."""
-        self._run(partial(self._host.task_started, rank, pid))
+    def task_started(self, number: int, pid: int) -> None:
+        """The task with that number runs as process `pid`."""
+        self._run(partial(self._host.task_started, number, pid))
 
-    def task_exited(self, rank: int, wait_status: int) -> None:
-        """Task `rank` ended with `wait_status` (as `waitpid` gives it)."""
-        self._run(partial(self._host.task_exited, rank, wait_status))
-        self._server.task_exited(rank)
+    def task_exited(self, number: int, wait_status: int) -> None:
+        """The task with that number ended with `wait_status` (as `waitpid` gives it)."""
+        self._run(partial(self._host.task_exited, number, wait_status))
+        self._server.task_exited(self._proc(number))
+        self._tasks.pop(number, None)
 
     def shell_lost(self, shell: int, reason: str) -> None:
         """Peer `shell` is gone and will not come back."""
@@ -204,6 +233,15 @@ class Driver:
         self._carrier.post(partial(self._upcall, upcall))
 
     def _upcall(self, upcall: Upcall) -> None:
+        if isinstance(upcall, Spawn):
+            from fluxpmix.shell.spawning import with_hostfiles
+
+            try:
+                upcall = with_hostfiles(upcall)
+            except OSError as error:
+                self._carrier.log(Level.WARNING, f"PMIx_Spawn by {upcall.proc}: {error.filename}: {error.strerror}")
+                self._server.reply(upcall.id, Status.ERR_NOT_FOUND, None)
+                return
         self._run(partial(self._host.upcall, upcall))
 
     def _modex_ready(self, token: int, status: int, data: bytes) -> None:
@@ -249,8 +287,27 @@ class Driver:
                 carrier.signal_tasks(effect.signum, effect.ranks)
             elif isinstance(effect, Raise):
                 carrier.raise_job(effect.message, effect.exit_code)
+            elif isinstance(effect, Prepare | Register | Start | Drop):
+                self._launch(effect)
         except (PmixError, ValueError) as error:  # a value that does not fit its type was a peer's
             carrier.log(Level.ERROR, f"libpmix refused {type(effect).__name__.lower()}: {error}")
+
+    def _launch(self, effect: Prepare | Register | Start | Drop) -> None:
+        """Do a step of a spawned job's launch, and tell the host later, after the other effects of this time."""
+        from fluxpmix.shell import spawning
+
+        launch, host = effect.launch, self._host
+        if isinstance(effect, Drop):
+            self._carrier.drop_tasks(launch, effect.started)
+            if not effect.started:
+                self._server.deregister(launch.job.nspace)
+            return
+        packed, status, why = spawning.step(effect, self._server, self._carrier, self._tasks)
+        if isinstance(effect, Prepare):
+            call = partial(host.prepared, launch.first, packed, status, why)
+        else:
+            call = partial(host.launched, launch.first, 1 if isinstance(effect, Register) else 2, status, why)
+        self._carrier.post(partial(self._run, call))
 
     def _show(self, effect: Output) -> None:
         if self._output is not None:

@@ -55,7 +55,7 @@ class Site(Record):
 
 
 class JobServer:
-    """A PMIx server that serves one job on one node."""
+    """A PMIx server that serves one job on one node, and the jobs that are spawned within it."""
 
     def __init__(
         self,
@@ -73,8 +73,8 @@ class JobServer:
         self._serves = serves
         self._supported = supported
         self._server: Server | None = None
-        self._clients: set[int] = set()
-        self._nsdir = os.path.join(site.tmpdir, job.nspace)
+        self._clients: set[Proc] = set()
+        self._registered: list[str] = []  # namespaces
         # Namespace and rank of the server itself: one rank a shell, unique in the job.
         self.identity = Proc(f"{job.nspace}.shell", site.shell_rank)
 
@@ -112,43 +112,65 @@ class JobServer:
 
     def register(self, credential: str | None = None) -> None:
         """The second half: the job, with the credential that another shell made for it, and its clients."""
-        server, ranks = self._open_server(), self.ranks
         if credential is not None:
             self._job = replace(self._job, credential=credential)
-        procdirs = {rank: os.path.join(self._nsdir, str(rank)) for rank in ranks}
-        for path in (self._nsdir, *procdirs.values()):
+        self._register(self._job, self._site)
+
+    def register_spawned(self, job: Job, packed: bytes) -> None:
+        """Register a job that is spawned here, with what `setup_application` made of it. Its tasks are not bound."""
+        if self._site.keeper is not None:
+            self._site.keeper.spoil()
+        self._register(job, replace(self._site, cpus={}, packages={}, job_infos=()))
+        self.setup_local_support(packed, job)
+
+    def deregister(self, nspace: str) -> None:
+        """Forget a job that came to nothing; no harm where it was not registered."""
+        if nspace not in self._registered:
+            return
+        for proc in [proc for proc in self._clients if proc.nspace == nspace]:
+            self.task_exited(proc)
+        self._registered.remove(nspace)
+        self._open_server().deregister_nspace(nspace)
+
+    def _register(self, job: Job, site: Site) -> None:
+        server, ranks = self._open_server(), job.ranks(site.shell_rank)
+        nsdir = os.path.join(site.tmpdir, job.nspace)
+        procdirs = {rank: os.path.join(nsdir, str(rank)) for rank in ranks}
+        for path in (nsdir, *procdirs.values()):
             os.mkdir(path, 0o700)
-        facts = self._facts(server, procdirs)
-        infos = [*registration(self._job, facts).infos(), *self._site.job_infos]
-        server.register_nspace(self._job.nspace, len(ranks), infos)
+        facts = self._facts(server, job, site, nsdir, procdirs)
+        infos = [*registration(job, facts).infos(), *site.job_infos]
+        server.register_nspace(job.nspace, len(ranks), infos)
+        self._registered.append(job.nspace)
         uid, gid = os.geteuid(), os.getegid()
         for rank in ranks:
-            server.register_client(Proc(self._job.nspace, rank), uid, gid)
-            self._clients.add(rank)
-        for pset in self._job.psets:
-            self.define_set(pset.name, [Proc(self._job.nspace, rank) for rank in pset.ranks])
+            proc = Proc(job.nspace, rank)
+            server.register_client(proc, uid, gid)
+            self._clients.add(proc)
+        for pset in job.psets:
+            self.define_set(pset.name, [Proc(job.nspace, rank) for rank in pset.ranks])
 
-    def setup_application(self) -> bytes:
-        """Return what the job's tasks need from the network and the programming model, packed."""
-        server = self._open_server()
+    def setup_application(self, job: Job | None = None) -> bytes:
+        """Return what a job's tasks need from the network and the programming model, packed."""
+        server, job = self._open_server(), job or self._job
         directives: list[Info] = [
             Info(attributes.SETUP_APP_ENVARS, True),
             Info(attributes.SETUP_APP_NONENVARS, True),
-            Info(attributes.NODE_MAP, server.generate_regex(self._node_names())),
-            Info(attributes.PROC_MAP, server.generate_ppn(self._task_lists())),
+            Info(attributes.NODE_MAP, server.generate_regex(_node_names(job))),
+            Info(attributes.PROC_MAP, server.generate_ppn(_task_lists(job))),
         ]
-        if self._job.model is not None:
-            directives.append(Info(attributes.MODEL_LIBRARY_NAME, self._job.model))
-        return server.setup_application(self._job.nspace, directives)
+        if job.model is not None:
+            directives.append(Info(attributes.MODEL_LIBRARY_NAME, job.model))
+        return server.setup_application(job.nspace, directives)
 
-    def setup_local_support(self, packed: bytes) -> None:
+    def setup_local_support(self, packed: bytes, job: Job | None = None) -> None:
         """Hand libpmix what `setup_application` made on shell 0."""
         if packed:
-            self._open_server().setup_local_support(self._job.nspace, packed)
+            self._open_server().setup_local_support((job or self._job).nspace, packed)
 
-    def task_environment(self, rank: int) -> Mapping[str, str]:
-        """Return the variables that make task `rank` a client of this server."""
-        return self._open_server().setup_fork(Proc(self._job.nspace, rank))
+    def task_environment(self, proc: Proc) -> Mapping[str, str]:
+        """Return the variables that make a task a client of this server."""
+        return self._open_server().setup_fork(proc)
 
     def reply(self, upcall: int, status: int, payload: Any) -> None:
         """Complete an upcall."""
@@ -171,21 +193,22 @@ class JobServer:
         """Ask libpmix for what local `proc` put; `done` runs on libpmix's thread."""
         self._open_server().request_modex(proc, done)
 
-    def task_exited(self, rank: int) -> None:
+    def task_exited(self, proc: Proc) -> None:
         """Drop what libpmix keeps for a task that is gone, finalized or not."""
-        if self._server is not None and rank in self._clients:
-            self._clients.discard(rank)
-            self._server.deregister_client(Proc(self._job.nspace, rank))
+        if self._server is not None and proc in self._clients:
+            self._clients.discard(proc)
+            self._server.deregister_client(proc)
 
     def close(self) -> None:
-        """Deregister the job and stop the server. Safe to call twice, or on one never opened."""
+        """Deregister the jobs and stop the server. Safe to call twice, or on one never opened."""
         server, self._server = self._server, None
         if server is None:
             return
-        for rank in sorted(self._clients):
-            server.deregister_client(Proc(self._job.nspace, rank))
+        for proc in sorted(self._clients):
+            server.deregister_client(proc)
         self._clients.clear()
-        server.deregister_nspace(self._job.nspace)
+        for nspace in self._registered or (self._job.nspace,):
+            server.deregister_nspace(nspace)
         if self._site.keeper is not None:
             self._site.keeper.give_back()
         else:
@@ -220,13 +243,6 @@ class JobServer:
             for name in fresh:
                 del os.environ[name]
 
-    def _node_names(self) -> str:
-        return ",".join(node.hostname for node in self._job.nodes)
-
-    def _task_lists(self) -> str:
-        text: str = self._job.taskmap.encode("raw-deranged")
-        return text
-
     def _server_directives(self) -> dict[str, Any]:
         site = self._site
         tmpdir = site.tmpdir if site.keeper is None else site.keeper.directory
@@ -242,22 +258,31 @@ class JobServer:
             **site.server_directives,
         }
 
-    def _facts(self, server: Server, procdirs: Mapping[int, str]) -> LocalFacts:
-        site = self._site
+    def _facts(self, server: Server, job: Job, site: Site, nsdir: str, procdirs: Mapping[int, str]) -> LocalFacts:
         cpus = {rank: site.cpus.get(rank) for rank in procdirs}
         return LocalFacts(
             shell_rank=site.shell_rank,
             server=self.identity,
             tmpdir=site.tmpdir,
-            nsdir=self._nsdir,
+            nsdir=nsdir,
             procdirs=procdirs,
             topology_signature=site.topology_signature,
             cpus=cpus,
             localities={r: server.locality_string(c) if c else None for r, c in cpus.items()},
             cpusets={r: server.cpuset_string(c) if c else None for r, c in cpus.items()},
             packages=site.packages,
-            node_map=server.generate_regex(self._node_names()),
-            proc_map=server.generate_ppn(self._task_lists()),
+            node_map=server.generate_regex(_node_names(job)),
+            proc_map=server.generate_ppn(_task_lists(job)),
             distances={r: server.gpu_distances(c, site.gpus) for r, c in cpus.items() if c} if site.gpus else {},
             answers_sets=self._library.version >= (5, 0),
         )
+
+
+def _node_names(job: Job) -> str:
+    """Return the nodes of a job as libpmix wants them: a spawned one may leave some without a process."""
+    return ",".join(node.hostname for node in job.nodes if len(job.ranks(node.id)))
+
+
+def _task_lists(job: Job) -> str:
+    """Return the ranks on each of those nodes."""
+    return ";".join(",".join(map(str, ranks)) for node in job.nodes if len(ranks := job.ranks(node.id)))

@@ -22,11 +22,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import inf
 from time import monotonic, time
 
-from fluxpmix.host.effects import Buffer, Frame, Level
+from fluxpmix.host.effects import Buffer, Frame, Launch, Level
 from fluxpmix.job import idset
 from fluxpmix.job.model import new_credential
 from fluxpmix.pmix import library
 from fluxpmix.pmix.light import contextmanager, partial
+from fluxpmix.pmix.status import Status
 from fluxpmix.pmix.types import Info
 from fluxpmix.shell.base import Driver
 from fluxpmix.shell.flux import binding, resources, topology
@@ -38,6 +39,7 @@ from fluxpmix.shell.flux.service import FRAME, LOST, SETUP, Leaving, Peers
 from fluxpmix.shell.local import machine
 from fluxpmix.shell.local.guard import Guard
 from fluxpmix.shell.server import Site
+from fluxpmix.shell.spawning import CannotStart
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -132,6 +134,17 @@ class Plugin:
     def log(self, level: Level, message: str) -> None:
         """Write one line to the job's log."""
         self._api.log(level, message)
+
+    def find_commands(self, launch: Launch) -> None:
+        """Refuse to spawn."""
+        raise CannotStart("flux-shell starts no further tasks", Status.ERR_NOT_SUPPORTED)
+
+    def start_tasks(self, launch: Launch) -> None:
+        """Refuse to spawn."""
+        raise CannotStart("flux-shell starts no further tasks", Status.ERR_NOT_SUPPORTED)
+
+    def drop_tasks(self, launch: Launch, started: bool) -> None:
+        """There are none."""
 
     # -- topics ------------------------------------------------------------------------------------
 

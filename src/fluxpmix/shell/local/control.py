@@ -29,6 +29,8 @@ FAILED = 6  # message, exit code: this shell cannot start its tasks
 NO_LIBRARY = 14  # this shell finds no libpmix to use
 DRAINED = 7  # all tasks are gone and have no more output
 TOOK = 8  # bytes of input that a task has taken
+SPAWNED = 15  # first number, ordinal, node of each rank, its parent's first number or None: a job's tasks are started
+DROPPED = 16  # first number: it has come to nothing, and how its tasks end does not matter
 CLOSED = 13  # whether this shell can have another job: it is done with this one, and exits if not
 # To a shell
 INPUT = 9  # bytes, ranks or None; no bytes: the end

@@ -18,8 +18,9 @@ from fluxpmix.pmix.library import load
 from fluxpmix.pmix.light import partial, signal, suppress
 from fluxpmix.pmix.process import become_subreaper, close_descriptors
 from fluxpmix.shell.local import control, input, jobdir, machine, shell, tasks
+from fluxpmix.shell.local.jobs import Jobs, Running
 from fluxpmix.shell.local.output import HIGH_WATER, Output, is_broken_pipe
-from fluxpmix.shell.local.reactor import READ, Reactor, Timer
+from fluxpmix.shell.local.reactor import READ, Reactor
 from fluxpmix.shell.local.request import LaunchError
 
 TYPE_CHECKING = False
@@ -105,15 +106,15 @@ class Launcher:
         self._job = plan.request.job
         self._reactor = Reactor()
         self._shells: list[_Shell] = []
-        self._codes: dict[int, int] = {}  # by rank: what its task's end means to the job's exit code
-        self._signals: dict[int, int] = {}  # by rank: what killed it
+        self._jobs = Jobs(plan.request.job.taskmap.node_column())
+        self._codes: dict[int, int] = {}  # by number: what its task's end means to the job's exit code
+        self._signals: dict[int, int] = {}  # by number: what killed it
         self._code: int | None = None  # the job's, where it is not its tasks' to say
         self._no_library = False
         self._ending = False
         self._finishing = False
         self._paused = False
         self._last_interrupt = float("-inf")
-        self._exit_timer: Timer | None = None
         self._source: input.Source | None = None
         self._unread: set[int] = set()  # shells that want no input, said before there was any
         try:
@@ -219,6 +220,11 @@ class Launcher:
             self._took(one, *values)  # type: ignore[arg-type]
         elif kind == control.STARTED:
             self._shell_started(one, *values)  # type: ignore[arg-type]
+        elif kind == control.SPAWNED:
+            self._spawned(one, *values)  # type: ignore[arg-type]
+        elif kind == control.DROPPED:
+            self._jobs.drop(*values)  # type: ignore[arg-type]
+            self._check_finished()
         elif kind == control.DRAINED:
             one.drained = True
             self._check_finished()
@@ -263,27 +269,72 @@ class Launcher:
                 signum, before = self._request.signal
                 self._reactor.call_later(max(limit - before, 0.0), partial(self._signal, signum))
 
-    def _task_exited(self, rank: int, wait_status: int) -> None:
-        code = tasks.exit_code(wait_status)
-        self._codes[rank] = code
+    def _task_exited(self, number: int, wait_status: int) -> None:
+        job, code = self._jobs.of(number), tasks.exit_code(wait_status)
+        job.left.discard(number)
+        if not job.counts:
+            return
+        self._codes[number] = code
         if os.WIFSIGNALED(wait_status):
-            self._signals[rank] = os.WTERMSIG(wait_status)
-        self._log(Level.DEBUG, f"task {rank} {self._how(rank)}")
+            self._signals[number] = os.WTERMSIG(wait_status)
+        name = self._jobs.name(number)
+        self._log(Level.DEBUG, f"task {name} {self._how(number)}")
         if self._ending:
             return
         if code and self._request.exit_on_error:
-            self._raise(f"task {rank} {self._how(rank)}, and -o exit-on-error ends the job", code)
-        elif self._exit_timer is None and len(self._codes) < self._job.size and self._request.exit_timeout is not None:
-            self._exit_timer = self._reactor.call_later(self._request.exit_timeout, partial(self._outlived, rank))
+            self._raise(f"task {name} {self._how(number)}, and -o exit-on-error ends the job", code)
+        elif not job.left:
+            self._job_ended(job)
+        elif job.timer is None and self._request.exit_timeout is not None:
+            job.timer = self._reactor.call_later(self._request.exit_timeout, partial(self._outlived, job, number))
 
-    def _outlived(self, rank: int) -> None:
-        if self._ending or len(self._codes) == self._job.size:
+    def _outlived(self, job: Running, number: int) -> None:
+        if self._ending or not job.left:
             return
-        left = [each for each in range(self._job.size) if each not in self._codes]
         self._raise(
-            f"task {rank} {self._how(rank)} {self._request.exit_timeout:g} s ago, but {_tasks(left)} still "
-            f"{'runs' if len(left) == 1 else 'run'}; -o exit-timeout=none would wait",
-            self._codes[rank] or 1,
+            f"task {self._jobs.name(number)} {self._how(number)} {self._request.exit_timeout:g} s ago, but "
+            f"{self._tasks(job.left)} still {'runs' if len(job.left) == 1 else 'run'}; "
+            "-o exit-timeout=none would wait",
+            self._codes[number] or 1,
+        )
+
+    def _spawned(self, one: _Shell, first: int, ordinal: int, column: Sequence[int], parent: int | None) -> None:
+        """A shell knows of a spawned job. The first to say so says it for all, and before a task of it runs."""
+        one.drained = one.drained and one.rank not in column
+        job = self._jobs.add(first, ordinal, column, parent)
+        if job is None:
+            return
+        try:
+            self._output.add(first, ordinal, column)
+        except LaunchError as error:
+            self._raise(str(error), error.exit_code)
+            return
+        for each in self._shells:
+            if each.gone:
+                self._jobs.lost(each.rank)
+            elif each.rank in column:
+                each.drained = False
+        self._log(Level.DEBUG, f"job {self._job.jobid}.{ordinal}: {len(column)} task(s) are spawned")
+
+    def _job_ended(self, job: Running) -> None:
+        """Let the jobs that a job has spawned end by themselves, but not for ever."""
+        if job.timer is not None:
+            job.timer.cancel()
+        for child in self._jobs.children(job):
+            child.timer = self._reactor.call_later(
+                self._request.kill_timeout, partial(self._end_child, child, signal.SIGTERM)
+            )
+
+    def _end_child(self, child: Running, signum: int) -> None:
+        if self._finishing or not child.left:
+            return
+        child.counts = False  # how they end is our doing
+        self._log(Level.NOTICE, f"{self._tasks(child.left)} did not end with the job that spawned them")
+        for one in self._shells:
+            if not one.gone:
+                one.control.send(control.SIGNAL, int(signum), sorted(child.left))
+        child.timer = self._reactor.call_later(
+            self._request.kill_timeout, partial(self._end_child, child, signal.SIGKILL)
         )
 
     def _shell_gone(self, one: _Shell, reason: str) -> None:
@@ -301,6 +352,7 @@ class Launcher:
             if os.WIFSIGNALED(status):
                 how = f"killed by {_signal_name(os.WTERMSIG(status))}"
         one.drained = True
+        self._jobs.lost(one.rank)
         shells = {each.pid for each in self._shells}
         _kill([pid for pid in tasks.children(os.getpid()) if pid not in shells])
         for each in self._shells:
@@ -375,10 +427,11 @@ class Launcher:
                 one.control.send(control.SIGNAL, int(signum), None)
 
     def _check_finished(self) -> None:
-        if not self._finishing and all(one.drained for one in self._shells):
+        if not self._finishing and self._jobs.all_ended and all(one.drained for one in self._shells):
             self._finishing = True
-            if self._exit_timer is not None:
-                self._exit_timer.cancel()
+            for job in self._jobs:
+                if job.timer is not None:
+                    job.timer.cancel()
             if self._source is not None:
                 self._source.close()
             for one in self._shells:
@@ -397,7 +450,7 @@ class Launcher:
             code = max(self._codes.values(), default=1)
             if code and not self._request.quiet and code != _BROKEN_PIPE:
                 worst = [rank for rank, each in self._codes.items() if each == code]
-                self._say(f"{_tasks(worst)} {self._how(*worst)}" if worst else "the job ended before its tasks")
+                self._say(f"{self._tasks(worst)} {self._how(*worst)}" if worst else "the job ended before its tasks")
         self._output.finish()
         return code
 
@@ -440,17 +493,15 @@ class Launcher:
     def _say(self, message: str) -> None:
         self._output.say(f"flux-pmix: {' '.join(message.splitlines())}")
 
+    def _tasks(self, numbers: Collection[int]) -> str:
+        return f"{'task' if len(numbers) == 1 else 'tasks'} {self._jobs.names(numbers)}"
+
     def _how(self, rank: int, *more: int) -> str:
         """Say how a task ended, and others that ended in the same way."""
         signum = self._signals.get(rank)
         if signum is None:
             return f"exited with exit code {self._codes[rank]}"
         return f"{'were' if more else 'was'} killed by {_signal_name(signum)}"
-
-
-def _tasks(ranks: Iterable[int]) -> str:
-    text = idset.encode(ranks)
-    return f"task {text}" if text.isdigit() else f"tasks {text}"
 
 
 def _signal_name(signum: int) -> str:

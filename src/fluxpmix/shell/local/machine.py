@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fluxpmix.job.model import Job
 
 _CPUS = "/sys/devices/system/cpu"
+MEMORY_DIRECTORY = "OMPI_MCA_btl_vader_backing_directory"
 Core = tuple[int, ...]  # the logical CPUs (hardware threads) of a core
 
 
@@ -145,3 +146,13 @@ def _text(path: str) -> str:
             return file.read().strip()
     except OSError:
         return ""
+
+
+def help_emulated(env: dict[str, str], job: Job, directory: str) -> None:
+    """Tell Open MPI, which takes emulated nodes for machines, where they meet; what the user has set stays.
+
+    4.1 would give the shared memory of the same local rank on two of them one name.
+    """
+    if len(job.nodes) > 1:
+        env.setdefault("OMPI_MCA_btl_tcp_if_include", "lo")
+        env.setdefault(MEMORY_DIRECTORY, directory)

@@ -11,7 +11,7 @@ import errno
 import os
 import stat
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from fluxpmix.job import template
 from fluxpmix.shell.local import jobdir
@@ -131,21 +131,43 @@ class Output:
         self._reactor = reactor
         self._failed = failed
         self._label = request.label_io
+        self._request = request
+        self._directory = directory
+        self._on_room: Callable[[], None] | None = None
+        self._values: dict[int, Mapping[str, str]] = {}  # by node: what fills the tags of file names
+        self._names: dict[int, bytes] = {}  # of spawned tasks, by number: what their lines are labelled with
         self._sinks: dict[str | int, Sink] = {}
         self._own: dict[int, Sink] = {}  # our stdout and stderr
-        out = self._open_all(request, directory, "--output", request.output, STDOUT)
+        out = self._open_all("--output", request.output, STDOUT)
         # As with flux run, stderr goes where stdout goes unless it is given a place of its own.
         error = request.error if request.error is not None else request.output
         err = out if error == request.output and error is not None else None
         self._sinks_of = {
             STDOUT: out,
-            STDERR: err or self._open_all(request, directory, "--error", error, STDERR),
+            STDERR: err or self._open_all("--error", error, STDERR),
         }
+        self._names_of = {STDOUT: ("--output", request.output), STDERR: ("--error", error)}
 
     def write(self, rank: int, stream: int, data: bytes) -> None:
         """Write what a task printed: lines, the last perhaps without its end."""
-        sink = self._sinks_of[stream][rank]
-        sink.write(labelled(b"%d: " % rank, data) if self._label else data)
+        sink = self._sinks_of[stream].get(rank) or self._stream(stream)
+        sink.write(labelled(self._names.get(rank) or b"%d: " % rank, data) if self._label else data)
+
+    def add(self, first: int, ordinal: int, column: Sequence[int]) -> None:
+        """Have the tasks of a spawned job, each on the node that `column` says, print where the job's own do.
+
+        A file for each task is named with the spawned task's name, as in 1.0.
+        """
+        local: dict[int, int] = {}
+        for rank, node in enumerate(column):
+            number, name = first + rank, f"{ordinal}.{rank}"
+            self._names[number] = name.encode() + b": "
+            index = local[node] = local.get(node, -1) + 1
+            values = template.task_values(rank, index) | dict.fromkeys(("taskid", "task.id", "task.rank"), name)
+            for stream, (option, path) in self._names_of.items():
+                self._sinks_of[stream][number] = (
+                    self._stream(stream) if path is None else self._sink(option, path, node, values)
+                )
 
     def say(self, line: str) -> None:
         """Write a line of the launcher's own to stderr, in order with what the tasks print there."""
@@ -158,6 +180,7 @@ class Output:
 
     def on_room(self, call: Callable[[], None]) -> None:
         """Have `call` called when there is room again."""
+        self._on_room = call
         for sink in self._sinks.values():
             sink.on_room = call
 
@@ -172,25 +195,30 @@ class Output:
         for sink in self._sinks.values():
             sink.close()
 
-    def _open_all(
-        self, request: Request, directory: str, option: str, name: str | None, stream: int
-    ) -> Mapping[int, Sink]:
-        job = request.job
-        if name is None:
-            self._stream(STDERR)
-            return dict.fromkeys(range(job.size), self._stream(stream))
-        form = template.parse(name)
-        values = template.job_values(job, request.name)
-        found: dict[int, Sink] = {}
-        for node in job.nodes:
-            values |= template.node_values(job, node.id, jobdir.of_shell(directory, node.id))
-            for local, rank in enumerate(job.ranks(node.id)):
-                path = form.fill(values | template.task_values(rank, local)) if form.tags else name
-                found[rank] = self._sinks.get(path) or self._open(option, path, request.append)
+    def _open_all(self, option: str, name: str | None, stream: int) -> dict[int, Sink]:
+        job = self._request.job
         self._stream(STDERR)
-        return found
+        if name is None:
+            return dict.fromkeys(range(job.size), self._stream(stream))
+        return {
+            rank: self._sink(option, name, node.id, template.task_values(rank, local))
+            for node in job.nodes
+            for local, rank in enumerate(job.ranks(node.id))
+        }
 
-    def _open(self, option: str, path: str, append: bool) -> Sink:
+    def _sink(self, option: str, name: str, node: int, values: Mapping[str, str]) -> Sink:
+        """Return the file that a template names for a task on `node`, opened when it is first named."""
+        form, path, job = template.parse(name), name, self._request.job
+        if form.tags:
+            if node not in self._values:
+                self._values[node] = template.job_values(job, self._request.name) | template.node_values(
+                    job, node, jobdir.of_shell(self._directory, node)
+                )
+            path = form.fill({**self._values[node], **values})
+        return self._sinks.get(path) or self._open(option, path)
+
+    def _open(self, option: str, path: str) -> Sink:
+        append = self._request.append
         flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_APPEND if append else os.O_TRUNC)
         try:
             fd = os.open(path, flags, 0o666)
@@ -199,6 +227,7 @@ class Output:
                 f"{option} {path!r}: {error.strerror}; name a file in a directory that you can write"
             ) from None
         sink = self._sinks[path] = Sink(self._reactor, fd, f"{option} {path}", self._failed)
+        sink.on_room = self._on_room
         return sink
 
     def _stream(self, stream: int) -> Sink:

@@ -43,6 +43,7 @@ class Request(Record):
     unbuffered: bool = False
     time_limit: float | None = None
     signal: tuple[int, float] | None = None  # a warning: its number, and how long before the limit
+    oversubscribe: bool = True  # whether spawned tasks may share cores
     exit_timeout: float | None = 30.0
     exit_on_error: bool = False
     kill_timeout: float = 5.0

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from fluxpmix.host.effects import Buffer, Frame, Level
+from fluxpmix.host.effects import Buffer, Frame, Launch, Level
 from fluxpmix.job import idset, template
 from fluxpmix.pmix.library import LibraryError, load
 from fluxpmix.pmix.light import partial, signal, suppress
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from fluxpmix.shell.keeper import Keeper
     from fluxpmix.shell.local.links import Links
     from fluxpmix.shell.local.request import Request
+    from fluxpmix.shell.local.spawned import SpawnedTasks
 
 _HIGH_WATER = 4 << 20  # bytes on their way to the launcher before the tasks must wait
 _LAST_WORDS = 1.0  # seconds that a dead task's pipes are listened to: its children may hold them open
@@ -85,7 +86,7 @@ class JobShell:
         self._directory = jobdir.of_shell(plan.directory, rank)
         self._bindings = machine.bindings(request.cpu_affinity, job, rank, plan.cores)
         self._inputs = input.Inputs(self._reactor, self._took, partial(self.log, Level.WARNING))
-        self._tasks: dict[int, _Task] = {}  # by rank
+        self._tasks: dict[int, _Task] = {}  # by number: the job's own ranks, then those of spawned jobs
         self._by_pid: dict[int, _Task] = {}
         self._timer: Timer | None = None
         self._orphaned = False
@@ -93,6 +94,7 @@ class JobShell:
         self._keeper = keeper
         self._links: Links | None = None
         self._driver: Driver | None = None
+        self._spawned: SpawnedTasks | None = None
 
     def run(self) -> int:
         """Do the whole job and return this process's exit code."""
@@ -150,6 +152,36 @@ class JobShell:
         """Have the launcher say it."""
         self._control.send(control.LOG, int(level), message)
 
+    def find_commands(self, launch: Launch) -> None:
+        """See that this shell can run a spawned job's commands."""
+        if self._spawned is None:
+            from fluxpmix.shell.local.spawned import SpawnedTasks
+
+            assert self._driver is not None
+            self._spawned = SpawnedTasks(self._request, self.rank, self._directory, self._driver, self._run)
+        # Every shell says so, and before the asker is answered: the launcher knows of it when that one ends.
+        self._control.send(control.SPAWNED, *self._spawned.told(launch))
+        self._spawned.find(launch)
+
+    def start_tasks(self, launch: Launch) -> None:
+        """Start this shell's tasks of a spawned job."""
+        assert self._spawned is not None
+        try:
+            self._spawned.start(launch)
+        finally:
+            self._check_drained()
+
+    def drop_tasks(self, launch: Launch, started: bool) -> None:
+        """Kill what runs of a spawned job that could not be started everywhere."""
+        numbers = [launch.first + rank for rank in launch.job.ranks(self.rank)]
+        self._control.send(control.DROPPED, launch.first)
+        self._check_drained()
+        if started and self._driver is not None:
+            self.signal_tasks(signal.SIGKILL, [number for number in numbers if number in self._tasks])
+            for number in numbers:
+                if number not in self._tasks:
+                    self._driver.task_exited(number, tasks.NOT_FOUND << 8)
+
     # -- starting ----------------------------------------------------------------------------------
 
     def _open(self) -> None:
@@ -195,6 +227,7 @@ class JobShell:
             timeout=request.timeout,
             ends_at=ends_at,
             output=self._output,
+            oversubscribe=request.oversubscribe,
         )
         if munge:
             self._open_with_munge(driver)
@@ -240,21 +273,32 @@ class JobShell:
 
     def _start_task(self, rank: int, local_rank: int) -> None:
         app = self._job.app_of(rank)
-        assert self._driver is not None
         env = self._environment(app.index, rank, local_rank)
         argv = self._fill(app.argv, rank, local_rank)
-        out, err = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
         stdin = self._open_input(rank, local_rank)
+        cpus = None if self._request.cpu_affinity == "off" else self._bindings[rank]
+        self._run(rank, self._plan.paths[app.index], argv, env, app.wdir, stdin, cpus)
+
+    def _run(
+        self,
+        rank: int,
+        path: str,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        wdir: str,
+        stdin: int,
+        cpus: Iterable[int] | None,
+    ) -> None:
+        """Start the task with number `rank`, its output coming here; closes `stdin`. Raises `LaunchError`, OSError."""
+        assert self._driver is not None
+        out, err = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
         try:
-            os.chdir(app.wdir)
-            pid = tasks.start(
-                self._plan.paths[app.index],
-                argv,
-                env,
-                (stdin, out[1], err[1]),
-                None if self._request.cpu_affinity == "off" else self._bindings[rank],
-                group=self._request.process_group,
-            )
+            os.chdir(wdir)
+            pid = tasks.start(path, argv, env, (stdin, out[1], err[1]), cpus, group=self._request.process_group)
+        except BaseException:
+            os.close(out[0])
+            os.close(err[0])
+            raise
         finally:
             for fd in (stdin, out[1], err[1]):
                 os.close(fd)
@@ -278,11 +322,7 @@ class JobShell:
             "FLUX_JOB_NNODES": str(len(job.nodes)),
             "FLUX_JOB_TMPDIR": self._directory,
         }
-        if len(job.nodes) > 1:
-            # Open MPI takes emulated nodes for machines: this is where they meet, and 4.1 would give the
-            # shared memory of the same local rank on two of them one name.
-            env.setdefault("OMPI_MCA_btl_tcp_if_include", "lo")
-            env.setdefault("OMPI_MCA_btl_vader_backing_directory", self._directory)
+        machine.help_emulated(env, job, self._directory)
         env |= self._driver.task_environment(rank)
         return env
 

@@ -1,0 +1,398 @@
+"""PMIx_Spawn: new jobs, started by the shells that run. Standard 4.2, section 11.2, and 17.3.13.
+
+`host.py` hands over each Spawn upcall. The first shell decides: it reads the request, finds places for the
+processes (`placement.py`), and gives the job its namespace and its processes their numbers, so that two spawns at
+once never meet. All shells learn of the job and register it with their libpmix, for any process may come to talk to
+it; when all have, those with processes of it start them; when they have, the asker is answered. What fails on the way
+is undone everywhere, and the asker gets the status of what failed first. A spawned job counts as connected to its
+parent: each hears of the other's failures.
+
+    SPAWN     to the first shell; generation: the asker's token; block: proc, directives, apps
+    SPAWNED   from it; generation: the token; status; block: the namespace
+    LAUNCH    to all shells (`spread.py`): step, first number, and for REGISTER all that there is to know
+    LAUNCHED  to the first shell; generation: first number; operation: the step; status; block: why not
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from fluxpmix.host import wire
+from fluxpmix.host.capability import Capability
+from fluxpmix.host.directory import Directory
+from fluxpmix.host.effects import Drop, Effect, Launch, Level, Log, Prepare, Register, Reply, Send, Start
+from fluxpmix.host.frames import NO_DIGEST, Message, Tag, encode
+from fluxpmix.host.publication import Refused
+from fluxpmix.host.spread import Spread
+from fluxpmix.job.model import App, Job, spawned
+from fluxpmix.job.taskmap import TaskMap
+from fluxpmix.pmix.status import Status
+from fluxpmix.pmix.types import AppSpec, Info, Proc
+from fluxpmix.pmix.upcalls import Spawn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from fluxpmix.host.spawnrequest import Wanted
+
+SUCCESS = int(Status.SUCCESS)
+LOST = int(Status.ERR_LOST_CONNECTION)
+REGISTER, START, DROP = 1, 2, 3
+FIRST_SHELL = 0
+
+
+class _Pending:
+    """A launch as the first shell sees it: who is awaited for the step under way."""
+
+    __slots__ = ("awaited", "deadline", "launch", "shell", "step", "token")
+
+    def __init__(self, launch: Launch, shell: int, token: int, deadline: float | None) -> None:
+        self.launch = launch
+        self.shell = shell  # the asker's
+        self.token = token
+        self.deadline = deadline
+        self.step = REGISTER
+        self.awaited: set[int] = set()
+
+
+class Spawns(Capability):
+    """The spawns of one shell: what its processes ask, what all are told; in the first, what is decided."""
+
+    serves = (Spawn,)
+    takes = (Tag.SPAWN, Tag.SPAWNED, Tag.LAUNCH, Tag.LAUNCHED)
+
+    def __init__(
+        self,
+        directory: Directory,
+        job: Job,
+        me: int,
+        fanout: int,
+        *,
+        oversubscribe: bool,
+        running: Callable[[int], int],
+        add: Callable[[Launch, float, list[Effect]], None],
+        remove: Callable[[Launch], None],
+    ) -> None:
+        """`running(shell)` counts what runs on a shell; `add` and `remove` make a job known and forgotten."""
+        self._directory = directory
+        self._job = job
+        self._me = me
+        self._oversubscribe = oversubscribe
+        self._running = running
+        self._add = add
+        self._remove = remove
+        self._spread = Spread(Tag.LAUNCH, me, len(job.nodes), fanout, _is_step)
+        self._asked: dict[int, int] = {}  # upcall by token
+        self._tokens = 0
+        self._launches: dict[int, Launch] = {}  # by first number: not over, as far as this shell knows
+        self._started: set[int] = set()
+        self._pending: dict[int, _Pending] = {}
+        self._made = 0
+        self._next = job.size  # the first number that is free
+        self._lost: set[int] = set()
+
+    @property
+    def idle(self) -> bool:
+        return not self._asked and not self._pending
+
+    @property
+    def deadline(self) -> float | None:
+        return min((one.deadline for one in self._pending.values() if one.deadline is not None), default=None)
+
+    # -- the asker's shell ---------------------------------------------------------------------------
+
+    def upcall(self, upcall: Spawn, now: float, out: list[Effect]) -> None:
+        """Have the first shell decide; the reply comes when the job runs."""
+        if FIRST_SHELL in self._lost:
+            out.append(Reply(upcall.id, LOST))
+            return
+        try:
+            request = (upcall.proc, _portable(upcall.directives), tuple(map(_packed, upcall.apps)))
+            blob = wire.encode(request)
+        except wire.WireError as error:
+            out.append(Log(Level.ERROR, f"spawn: {error}"))
+            out.append(Reply(upcall.id, Status.ERR_BAD_PARAM))
+            return
+        self._tokens = (self._tokens + 1) & 0xFFFFFFFF
+        self._asked[self._tokens] = upcall.id
+        if self._me == FIRST_SHELL:
+            self._decide(self._me, self._tokens, request, now, out)
+        else:
+            self._send(FIRST_SHELL, Message(Tag.SPAWN, 0, self._tokens, NO_DIGEST, 0, ((self._me, blob),)), out)
+
+    def _answered(self, token: int, status: int, nspace: str, out: list[Effect]) -> None:
+        upcall = self._asked.pop(token, None)
+        if upcall is not None:
+            out.append(Reply(upcall, status, nspace if status == SUCCESS else None))
+
+    # -- the first shell: decisions --------------------------------------------------------------------
+
+    def _decide(self, shell: int, token: int, request: tuple[Any, ...], now: float, out: list[Effect]) -> None:
+        from fluxpmix.host.spawnrequest import read  # late: most jobs spawn nothing
+
+        proc, directives, apps = request
+        try:
+            wanted = read(proc, directives, tuple(AppSpec(*app) for app in apps))
+            launch = self._plan(wanted, proc)
+        except (Refused, ValueError) as error:
+            status = error.status if isinstance(error, Refused) else int(Status.ERR_OUT_OF_RESOURCE)
+            out.append(Log(Level.WARNING, f"PMIx_Spawn by {proc} is refused: {error}"))
+            self._answer(shell, token, status, "", out)
+            return
+        deadline = None if wanted.timeout is None else now + wanted.timeout
+        one = self._pending[launch.first] = _Pending(launch, shell, token, deadline)
+        one.awaited = set(range(len(self._job.nodes))) - self._lost
+        self._launches[launch.first] = launch
+        self._add(launch, now, out)
+        out.append(Prepare(launch))
+
+    def _plan(self, wanted: Wanted, asker: Proc) -> Launch:
+        """Return the job, its places and its numbers."""
+        from fluxpmix.host.placement import place
+
+        job, commands = self._job, wanted.commands
+        allowed = self._oversubscribe if wanted.oversubscribe is None else wanted.oversubscribe
+        busy = tuple(self._running(node.id) for node in job.nodes)
+        sizes = tuple(command.size for command in commands)
+        taskmap = place(sizes, wanted.policies, job.nodes, busy, allowed and self._oversubscribe)
+        parent = self._directory.get(wanted.parent.nspace)
+        apps = tuple(
+            App(index, (command.command, *command.argv[1:]), command.wdir or job.apps[0].wdir, command.size)
+            for index, command in enumerate(commands)
+        )
+        ordinal, first = self._made + 1, self._next
+        before = tuple(len(self._directory.numbers_on(node.id)) for node in job.nodes)
+        child = spawned(job, ordinal, wanted.parent, apps, taskmap, first, before, busy)
+        self._made, self._next = ordinal, first + child.size
+        return Launch(
+            first,
+            ordinal,
+            child,
+            commands,
+            asker,
+            None if parent is None else parent.first,
+            wanted.notify,
+            wanted.separate,
+        )
+
+    def prepared(self, first: int, packed: bytes, status: int, why: str, now: float, out: list[Effect]) -> None:
+        """The first shell has what libpmix wants all shells to have: tell them of the job."""
+        one = self._pending.get(first)
+        if one is None:
+            return
+        if status != SUCCESS:
+            self._fail(one, status, why, now, out)
+            return
+        self._spread.send(None, (REGISTER, first, _launch_packed(one.launch, packed)), out)
+        out.append(Register(one.launch, packed))
+
+    def _arrived(self, shell: int, first: int, step: int, status: int, why: str, now: float, out: list[Effect]) -> None:
+        """A shell has done a step, or could not."""
+        one = self._pending.get(first)
+        if one is None or step != one.step or shell not in one.awaited:
+            return
+        if status != SUCCESS:
+            self._fail(one, status, f"{self._job.nodes[shell].hostname}: {why}" if why else "", now, out)
+            return
+        one.awaited.discard(shell)
+        if one.awaited:
+            return
+        if step == REGISTER:
+            one.step = START
+            one.awaited = {node.id for node in self._job.nodes if len(one.launch.job.ranks(node.id))} - self._lost
+            self._spread.send(None, (START, first, None), out)
+            self._step(START, one.launch, now, out)
+            return
+        del self._pending[first]
+        self._answer(one.shell, one.token, SUCCESS, one.launch.job.nspace, out)
+
+    def _fail(self, one: _Pending, status: int, why: str, now: float, out: list[Effect]) -> None:
+        """Undo a launch on all shells, and say why."""
+        first = one.launch.first
+        del self._pending[first]
+        if why:
+            out.append(Log(Level.WARNING, f"PMIx_Spawn by {one.launch.asker}: {why}"))
+        self._spread.send(None, (DROP, first, None), out)
+        self._step(DROP, one.launch, now, out)
+        self._answer(one.shell, one.token, status, "", out)
+
+    def _answer(self, shell: int, token: int, status: int, nspace: str, out: list[Effect]) -> None:
+        if shell == self._me:
+            self._answered(token, status, nspace, out)
+            return
+        block = (self._me, wire.encode(nspace))
+        self._send(shell, Message(Tag.SPAWNED, 0, token, NO_DIGEST, status, (block,)), out)
+
+    # -- every shell: the steps of a launch ------------------------------------------------------------
+
+    def _step(self, step: int, launch: Launch, now: float, out: list[Effect]) -> None:
+        first = launch.first
+        if step == START:
+            self._started.add(first)
+            if len(launch.job.ranks(self._me)):
+                out.append(Start(launch))
+        else:
+            del self._launches[first]
+            if first not in self._started:
+                self._remove(launch)
+            out.append(Drop(launch, first in self._started))
+
+    def done(self, first: int, step: int, status: int, why: str, now: float, out: list[Effect]) -> None:
+        """The carrier has registered a job or started its tasks here, or could not."""
+        if self._me == FIRST_SHELL:
+            self._arrived(self._me, first, step, status, why, now, out)
+        else:
+            block = (self._me, wire.encode(why))
+            self._send(FIRST_SHELL, Message(Tag.LAUNCHED, step, first, NO_DIGEST, status, (block,)), out)
+
+    # -- frames ----------------------------------------------------------------------------------------
+
+    def receive(self, source: int, message: Message, now: float, out: list[Effect]) -> str | None:
+        try:
+            if message.tag is Tag.LAUNCH:
+                came = self._spread.take(source, message, out)
+                return None if came is None else self._take(came[0], came[1], now, out)
+            body: Any = wire.decode(bytes(message.blocks[0][1])) if len(message.blocks) == 1 else None
+        except wire.WireError as error:
+            return f"spawn: {error}"
+        if message.tag is Tag.SPAWN:
+            if self._me != FIRST_SHELL or not _is_request(body):
+                return "a spawn that asks for nothing, or of the wrong shell"
+            self._decide(source, message.generation, body, now, out)
+            return None
+        if message.status > 0 or type(body) is not str:
+            return f"the outcome of a spawn with status {message.status}"
+        if message.tag is Tag.SPAWNED:
+            if source != FIRST_SHELL:
+                return "the outcome of a spawn from a shell that does not decide"
+            self._answered(message.generation, message.status, body, out)
+        else:
+            self._arrived(source, message.generation, message.operation, message.status, body, now, out)
+        return None
+
+    def _take(self, sender: int, content: tuple[int, int, Any], now: float, out: list[Effect]) -> str | None:
+        if sender != FIRST_SHELL:
+            return "a launch from a shell that does not decide"
+        step, first, body = content
+        launch = self._launches.get(first)
+        if step != REGISTER:
+            if launch is not None:
+                self._step(step, launch, now, out)
+            return None
+        try:
+            launch, packed = _launch_unpacked(self._job, first, body)
+            self._launches[first] = launch
+            self._add(launch, now, out)
+        except (TypeError, ValueError) as error:
+            return f"a job that cannot be: {error}"
+        out.append(Register(launch, packed))
+        return None
+
+    def _send(self, shell: int, message: Message, out: list[Effect]) -> None:
+        if shell not in self._lost:
+            out.append(Send(shell, encode(message)))
+
+    # -- what happens ------------------------------------------------------------------------------------
+
+    def shell_lost(self, shell: int, now: float, out: list[Effect]) -> None:
+        self._lost.add(shell)
+        self._spread.shell_lost(shell)
+        if shell == FIRST_SHELL:
+            for token in list(self._asked):
+                self._answered(token, LOST, "", out)
+        for one in list(self._pending.values()):
+            if shell in one.awaited:
+                self._fail(one, LOST, f"shell {shell} is lost", now, out)
+
+    def tick(self, now: float, out: list[Effect]) -> None:
+        for one in list(self._pending.values()):
+            if one.deadline is not None and one.deadline <= now:
+                self._fail(one, int(Status.ERR_TIMEOUT), f"no answer from shell(s) {sorted(one.awaited)}", now, out)
+
+    def abandon(self, status: int, out: list[Effect]) -> None:
+        out.extend(Reply(upcall, status) for upcall in self._asked.values())
+        self._asked.clear()
+        self._pending.clear()
+
+
+# -- what travels --------------------------------------------------------------------------------------
+
+
+def _portable(infos: Sequence[Info]) -> tuple[Info, ...]:
+    """Return those infos that mean something on another node, or must."""
+    found = []
+    for info in infos:
+        try:
+            wire.encode(info)
+        except wire.WireError:
+            if info.required:
+                raise
+            continue
+        found.append(info)
+    return tuple(found)
+
+
+def _packed(app: AppSpec) -> tuple[Any, ...]:
+    return app.command, app.argv, app.env, app.cwd, app.maxprocs, _portable(app.directives)
+
+
+def _is_request(body: Any) -> bool:
+    return (
+        type(body) is tuple
+        and len(body) == 3
+        and isinstance(body[0], Proc)
+        and _all(body[1], Info)
+        and type(body[2]) is tuple
+        and all(
+            type(app) is tuple
+            and len(app) == 6
+            and type(app[0]) is str
+            and _all(app[1], str)
+            and _all(app[2], str)
+            and isinstance(app[3], str | None)
+            and type(app[4]) is int
+            and _all(app[5], Info)
+            for app in body[2]
+        )
+    )
+
+
+def _all(items: Any, kind: type) -> bool:
+    return type(items) is tuple and all(isinstance(item, kind) for item in items)
+
+
+def _is_step(body: Any) -> bool:
+    return type(body) is tuple and len(body) == 3 and body[0] in (REGISTER, START, DROP) and type(body[1]) is int
+
+
+def _launch_packed(launch: Launch, packed: bytes) -> tuple[Any, ...]:
+    job = launch.job
+    return (
+        (launch.ordinal, launch.asker, launch.parent_first, launch.notify, launch.separate),
+        (job.parent, job.credential, job.taskmap.encode("wrapped"), job.session.node_procs, job.session.node_busy),
+        tuple((app.argv, app.wdir, app.size) for app in job.apps),
+        tuple((c.command, c.argv, c.env, c.changes, c.wdir, c.size, c.indexed) for c in launch.commands),
+        packed,
+    )
+
+
+def _launch_unpacked(parent: Job, first: int, body: Any) -> tuple[Launch, bytes]:
+    """Undo `_launch_packed`. Raises TypeError or ValueError."""
+    from fluxpmix.host.spawnrequest import Command
+
+    (ordinal, asker, parent_first, notify, separate), facts, apps, commands, packed = body
+    who, credential, text, before, busy = facts
+    job = spawned(
+        parent,
+        ordinal,
+        who,
+        tuple(App(index, *app) for index, app in enumerate(apps)),
+        TaskMap.parse(text),
+        first,
+        before,
+        busy,
+        credential,
+    )
+    made = tuple(Command(*command) for command in commands)
+    return Launch(first, ordinal, job, made, asker, parent_first, notify, separate), packed

@@ -1,0 +1,261 @@
+"""What a PMIx_Spawn asks for: its applications and directives, read and checked. Standard 4.2, section 11.2.
+
+`spawn.py` reads each request with `read`, which raises `Refused` with the status to answer. What says how a
+process's output is shown or passed on is libpmix's and the carrier's affair, and is let pass here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fluxpmix.host.publication import Refused
+from fluxpmix.pmix import attributes as a
+from fluxpmix.pmix.record import Record
+from fluxpmix.pmix.status import Status
+from fluxpmix.pmix.types import AppSpec, Envar, Infos, Proc, find, is_true
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+# What is done to a variable: how, its name, a value, what separates values.
+EnvarChange: TypeAlias = tuple[str, str, str, str]
+SET, ADD, UNSET, PREPEND, APPEND, FIRST = "set", "add", "unset", "prepend", "append", "first"
+
+_CHANGES: dict[str, str] = {
+    a.SET_ENVAR: SET,
+    a.ADD_ENVAR: ADD,
+    a.UNSET_ENVAR: UNSET,
+    a.PREPEND_ENVAR: PREPEND,
+    a.APPEND_ENVAR: APPEND,
+    a.FIRST_ENVAR: FIRST,
+}
+_REFUSED: dict[str, str] = {
+    a.PRELOAD_BIN: "programs are not copied to nodes: have them where all nodes see them",
+    a.PRELOAD_FILES: "files are not copied to nodes: have them where all nodes see them",
+    a.ADD_HOSTFILE: "a job's nodes are those that it was given",
+    a.SPAWN_PTY: "spawned tasks have no terminal",
+}
+# Objects inside a node: tasks are not bound to them, so that mapping by one comes to mapping by slots.
+_INSIDE = ("slot", "core", "hwthread", "package", "socket", "numa", "l1cache", "l2cache", "l3cache", "fill")
+
+# What a caller may require. Of output libpmix takes care.
+HONOURED = (
+    *(a.HOST, a.HOSTFILE, a.ADD_HOST, a.PREFIX, a.WDIR, a.PPR, a.MAPBY, a.RANKBY, a.NO_OVERSUBSCRIBE),
+    *(a.PARENT_ID, a.NOTIFY_COMPLETION, a.SPAWN_CHILD_SEP, a.INDEX_ARGV, a.SPAWN_TIMEOUT, a.TIMEOUT),
+    *(a.SET_ENVAR, a.ADD_ENVAR, a.UNSET_ENVAR, a.PREPEND_ENVAR, a.APPEND_ENVAR, a.FIRST_ENVAR),
+)
+_HARMLESS = frozenset(
+    (
+        *HONOURED,
+        *(a.WDIR_USER_SPECIFIED, a.PERSONALITY, a.NON_PMI, a.REQUESTOR_IS_TOOL, a.REQUESTOR_IS_CLIENT, a.REQUESTOR),
+        *(a.FWD_STDIN, a.FWD_STDOUT, a.FWD_STDERR, a.FWD_STDDIAG, a.SETUP_APP_ENVARS, a.ENVARS_HARVESTED),
+        *(a.USERID, a.GRPID, a.SPAWNED, a.STDIN_TGT, a.SPAWN_TOOL),
+    )
+)
+
+
+class Policy(Record):
+    """Where the processes of an application may go, and in which order they are counted.
+
+    `by` is "slot" (fill one node after the other) or "node" (one on each in turn); `per_node` a number that each
+    node gets; `rank_by` the same two words, None: as they are mapped. `hosts` are node names, each with a limit
+    of processes or None; None: all nodes.
+    """
+
+    by: str = "slot"
+    per_node: int | None = None
+    rank_by: str | None = None
+    hosts: tuple[tuple[str, int | None], ...] | None = None
+
+
+class Command(Record):
+    """One application as it is to be started. `env` are "NAME=VALUE"s, `changes` come after them."""
+
+    command: str
+    argv: tuple[str, ...]
+    env: tuple[str, ...]
+    changes: tuple[EnvarChange, ...]
+    wdir: str | None
+    size: int
+    indexed: bool = False  # argv[0] gets the rank appended
+
+    def environment(self, base: dict[str, str]) -> dict[str, str]:
+        """Return the variables of its processes, made from those of the parent job."""
+        env = dict(base)
+        for text in self.env:
+            name, _, value = text.partition("=")
+            env[name] = value
+        for how, name, value, separator in self.changes:
+            _change(env, how, name, value, separator)
+        return env
+
+
+class Wanted(Record):
+    """A whole request."""
+
+    parent: Proc
+    commands: tuple[Command, ...]
+    policies: tuple[Policy, ...]
+    oversubscribe: bool | None  # None: as the job that asks
+    notify: bool
+    separate: bool
+    timeout: float | None
+
+
+def read(proc: Proc, directives: Infos, apps: Sequence[AppSpec]) -> Wanted:
+    """Return what `proc` asks for. Raises `Refused`."""
+    if not apps:
+        raise Refused(Status.ERR_BAD_PARAM, "there is no application to start")
+    for info in (*directives, *(info for app in apps for info in app.directives)):
+        if info.key in _REFUSED and info.value not in (False, ""):
+            raise Refused(Status.ERR_NOT_SUPPORTED, f"{info.key}: {_REFUSED[info.key]}")
+        if info.required and info.key not in _HARMLESS:
+            raise Refused(Status.ERR_NOT_SUPPORTED, f"{info.key} is required, but not supported")
+    parent = find(directives, a.PARENT_ID)
+    seconds = find(directives, a.SPAWN_TIMEOUT) or find(directives, a.TIMEOUT)
+    common = _changes(directives)
+    return Wanted(
+        parent if isinstance(parent, Proc) else proc,
+        tuple(_command(app, common) for app in apps),
+        tuple(_policy((*app.directives, *directives)) for app in apps),
+        _oversubscription((*directives, *(info for app in apps for info in app.directives))),
+        is_true(directives, a.NOTIFY_COMPLETION),
+        is_true(directives, a.SPAWN_CHILD_SEP),
+        float(seconds) if type(seconds) is int and seconds > 0 else None,
+    )
+
+
+def _command(app: AppSpec, common: tuple[EnvarChange, ...]) -> Command:
+    command = app.command or (app.argv[0] if app.argv else "")
+    if not command:
+        raise Refused(Status.ERR_JOB_NO_EXE_SPECIFIED, "an application has no command")
+    if app.maxprocs < 1:
+        raise Refused(Status.ERR_BAD_PARAM, f"{command}: {app.maxprocs} processes; at least 1 is wanted")
+    if any(not text.partition("=")[0] for text in app.env):
+        raise Refused(Status.ERR_BAD_PARAM, f"{command}: a variable without a name")
+    wdir = find(app.directives, a.WDIR)
+    prefix = find(app.directives, a.PREFIX)
+    changes = (*common, *_changes(app.directives))
+    if isinstance(prefix, str) and prefix:
+        changes = (
+            *changes,
+            (PREPEND, "PATH", f"{prefix}/bin", ":"),
+            (PREPEND, "LD_LIBRARY_PATH", f"{prefix}/lib", ":"),
+        )
+    return Command(
+        command,
+        app.argv or (command,),
+        app.env,
+        changes,
+        wdir if isinstance(wdir, str) and wdir else app.cwd,
+        app.maxprocs,
+        is_true(app.directives, a.INDEX_ARGV),
+    )
+
+
+def _changes(infos: Infos) -> tuple[EnvarChange, ...]:
+    found: list[EnvarChange] = []
+    for info in infos:
+        how = _CHANGES.get(info.key)
+        if how is None:
+            continue
+        if how == UNSET and isinstance(info.value, str):
+            found.append((UNSET, info.value, "", ""))
+        elif isinstance(info.value, Envar) and info.value.name:
+            separator = info.value.separator.strip("\0") or ":"
+            found.append((how, info.value.name, info.value.value or "", separator))
+        else:
+            raise Refused(Status.ERR_BAD_PARAM, f"{info.key} names no variable")
+    return tuple(found)
+
+
+def _change(env: dict[str, str], how: str, name: str, value: str, separator: str) -> None:
+    old = env.get(name)
+    if how == UNSET:
+        env.pop(name, None)
+    elif how == SET or old is None:
+        env[name] = value
+    elif how == PREPEND:
+        env[name] = value + separator + old
+    elif how == APPEND:
+        env[name] = old + separator + value
+    elif how == FIRST:
+        env[name] = separator.join((value, *(part for part in old.split(separator) if part != value)))
+
+
+# -- where -----------------------------------------------------------------------------------------
+
+
+def _policy(infos: Infos) -> Policy:
+    """Return where an application goes; what it says itself comes before what is said for all."""
+    by, per_node = "slot", None
+    mapping = _text(infos, a.MAPBY)
+    if mapping is not None:
+        what, *modifiers = mapping.lower().split(":")
+        if what == "ppr":
+            per_node, modifiers = _per_resource(":".join(modifiers[:2])), modifiers[2:]
+        elif what == "node":
+            by = "node"
+        elif what not in _INSIDE and what:
+            raise Refused(Status.ERR_NOT_SUPPORTED, f"mapping by {what!r}: slot, node and ppr:N:node are known")
+        if any(modifier.startswith("pe=") for modifier in modifiers):
+            raise Refused(Status.ERR_NOT_SUPPORTED, f"mapping {mapping!r}: spawned tasks are not bound to cores")
+    text = _text(infos, a.PPR)
+    if text is not None:
+        if mapping is not None and per_node != _per_resource(text):
+            raise Refused(Status.ERR_BAD_PARAM, f"mapping by {mapping!r} and {text!r} on each contradict each other")
+        per_node = _per_resource(text)
+    ranking = _text(infos, a.RANKBY)
+    rank_by = None
+    if ranking is not None:
+        what = ranking.lower().partition(":")[0]
+        if what != "node" and what not in _INSIDE:
+            raise Refused(Status.ERR_NOT_SUPPORTED, f"ranking by {what!r}: slot and node are known")
+        rank_by = "node" if what == "node" else "slot"
+    return Policy(by, per_node, rank_by, _hosts(infos))
+
+
+def _text(infos: Infos, key: str) -> str | None:
+    value = find(infos, key)
+    return value if isinstance(value, str) and value else None
+
+
+def _per_resource(text: str) -> int:
+    count, _, what = text.partition(":")
+    if not (count.isascii() and count.isdigit() and int(count) > 0):
+        raise Refused(Status.ERR_BAD_PARAM, f"{text!r}: N:node is expected, N processes on each node")
+    if what not in ("node", ""):
+        raise Refused(Status.ERR_NOT_SUPPORTED, f"{text!r}: processes are counted by node, as in {count}:node")
+    return int(count)
+
+
+def _hosts(infos: Infos) -> tuple[tuple[str, int | None], ...] | None:
+    """Return the nodes that are named, as PMIX_HOST or, read by the carrier, PMIX_HOSTFILE."""
+    found: dict[str, int | None] = {}
+    for info in infos:
+        if info.key not in (a.HOST, a.ADD_HOST) or not isinstance(info.value, str):
+            continue
+        for part in filter(None, info.value.split(",")):
+            name, _, limit = part.partition(":")
+            if limit and not (limit.isascii() and limit.isdigit()) and limit != "*":
+                raise Refused(Status.ERR_BAD_PARAM, f"host {part!r}: NAME or NAME:SLOTS is expected")
+            slots = int(limit) if limit.isdigit() else None
+            before = found.get(name, 0)
+            # A name that comes twice has a slot each time.
+            found[name] = None if before is None or (slots is None and name not in found) else before + (slots or 1)
+    return tuple(found.items()) or None
+
+
+def _oversubscription(infos: Infos) -> bool | None:
+    wants = False
+    for info in infos:
+        if info.key == a.MAPBY and isinstance(info.value, str):
+            wants = wants or "oversubscribe" in info.value.lower().split(":")
+    forbids = is_true(infos, a.NO_OVERSUBSCRIBE) or any(
+        info.key == a.MAPBY and isinstance(info.value, str) and "nooversubscribe" in info.value.lower().split(":")
+        for info in infos
+    )
+    if wants and forbids:
+        raise Refused(Status.ERR_BAD_PARAM, "the mapping both allows and forbids that tasks share cores")
+    return True if wants else False if forbids else None

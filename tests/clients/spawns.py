@@ -1,0 +1,204 @@
+"""A client that spawns jobs, or is one that was spawned: the first argument says what it does."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from fluxpmix.pmix import attributes
+from fluxpmix.pmix.client import Client
+from fluxpmix.pmix.status import PmixError, Status, describe
+from fluxpmix.pmix.types import RANK_WILDCARD, AppSpec, Envar, Info, Proc, Scope
+
+HERE = (sys.executable, __file__)
+SECONDS = 20
+
+
+def say(text: object) -> None:
+    """Print in one write: several processes share the output."""
+    os.write(1, f"{text}\n".encode())
+
+
+def app(*arguments: str, count: int = 1, **more: object) -> AppSpec:
+    return AppSpec(sys.executable, (*HERE, *arguments), maxprocs=count, **more)  # type: ignore[arg-type]
+
+
+def everyone(nspace: str) -> Proc:
+    return Proc(nspace, RANK_WILDCARD)
+
+
+def parent_of(client: Client) -> Proc:
+    return client.get(attributes.PARENT_ID, client.job)
+
+
+# -- what spawned processes do ---------------------------------------------------------------------
+
+
+def child_meet(client: Client) -> None:
+    parent = parent_of(client)
+    facts = [
+        client.get(attributes.SPAWNED),
+        client.get(attributes.JOB_SIZE, client.job),
+        client.get(attributes.JOB_SIZE, everyone(parent.nspace)),
+        client.get(attributes.GLOBAL_RANK),
+        client.get(attributes.APPNUM),
+    ]
+    client.put(Scope.GLOBAL, "child", f"put by {client.proc.rank}")
+    client.commit()
+    client.connect([parent, client.job])
+    say(f"child {client.proc.rank} of {parent.rank}: {facts} got {client.get('parent', parent)!r}")
+    client.fence([parent, client.job])
+    client.disconnect([parent, client.job])
+
+
+def child_where(client: Client) -> None:
+    say(f"{client.proc.rank} on node {client.get(attributes.NODEID)}")
+
+
+def child_said(client: Client) -> None:
+    words = [os.environ.get(name, "-") for name in ("NEW", "LIST", "GONE", "SHARED")]
+    say(f"{client.proc.rank} {os.path.basename(os.getcwd())} {' '.join(words)} {sys.argv[2:]}")
+
+
+def child_sleep(client: Client) -> None:
+    say("child sleeps")
+    time.sleep(1000)
+
+
+def child_dies(client: Client) -> None:
+    parent = parent_of(client)
+    client.connect([parent, client.job])
+    os.kill(os.getpid(), 9)
+
+
+def child_nests(client: Client) -> None:
+    depth = int(sys.argv[2])
+    if depth:
+        nspace = client.spawn([app("nests", str(depth - 1))])
+        client.connect([client.proc, everyone(nspace)])
+        client.disconnect([client.proc, everyone(nspace)])
+    client.connect([parent_of(client), client.job])
+    client.disconnect([parent_of(client), client.job])
+    say(f"depth {depth} has global rank {client.get(attributes.GLOBAL_RANK)}")
+
+
+# -- what spawns -----------------------------------------------------------------------------------
+
+
+def meet(client: Client) -> None:
+    client.put(Scope.GLOBAL, "parent", f"put by {client.proc.rank}")
+    client.commit()
+    if client.proc.rank == client.get(attributes.JOB_SIZE, client.job) - 1:
+        count = int(sys.argv[2])
+        nspace = client.spawn([app("meet", count=count)])
+        client.connect([client.proc, everyone(nspace)])
+        assert client.get(attributes.JOB_SIZE, everyone(nspace)) == count
+        client.fence([client.proc, everyone(nspace)])
+        say([client.get("child", Proc(nspace, rank)) for rank in range(count)])
+        client.disconnect([client.proc, everyone(nspace)])
+    client.fence()
+
+
+def where(client: Client) -> None:
+    """Spawn with directives KEY=VALUE, in one process."""
+    if client.proc.rank:
+        return
+    count, *words = sys.argv[2:]
+    infos = [Info(key, value) for key, _, value in (word.partition("=") for word in words)]
+    try:
+        client.spawn([app("where", count=int(count))], infos)
+    except PmixError as error:
+        say(describe(error.status))
+
+
+def said(client: Client) -> None:
+    changes = (
+        Info(attributes.SET_ENVAR, Envar("NEW", "set")),
+        Info(attributes.APPEND_ENVAR, Envar("LIST", "b", ",")),
+        Info(attributes.UNSET_ENVAR, "GONE"),
+    )
+    first = app("said", "one", count=2, env=("SHARED=first",), directives=changes, cwd="/tmp")
+    client.spawn([first, app("said", "two")], [Info(attributes.APPEND_ENVAR, Envar("LIST", "c", ","))])
+
+
+def errors(client: Client) -> None:
+    def attempt(what: str, spec: AppSpec, *infos: Info) -> None:
+        try:
+            say(f"{what}: {client.spawn([spec], infos)}")
+        except PmixError as error:
+            say(f"{what}: {describe(error.status)}")
+
+    attempt("no such command", AppSpec("no-such-command"))
+    attempt("no file", AppSpec("/no/such/command"))
+    attempt("not executable", AppSpec("/etc/passwd"))
+    attempt("no directory", app("where", cwd="/no/such/directory"))
+    attempt("nobody", app("where", count=0))
+    attempt("less than nobody", app("where", count=-1))
+    attempt("contradiction", app("where"), Info(attributes.MAPBY, "ppr:1:node"), Info(attributes.PPR, "2:node"))
+    attempt("too many", app("where", count=9), Info(attributes.PPR, "2:node"))
+    attempt("no room", app("where", count=64), Info(attributes.NO_OVERSUBSCRIBE, True))
+    attempt("strange mapping", app("where"), Info(attributes.MAPBY, "moon"))
+    attempt("strange host", app("where"), Info(attributes.HOST, "nowhere"))
+    attempt("host file", app("where"), Info(attributes.HOSTFILE, "/no/such/file"))
+    attempt("preload", app("where"), Info(attributes.PRELOAD_BIN, True))
+    attempt("required", app("where"), Info("example.unknown", True, required=True))
+
+
+def leave(client: Client) -> None:
+    """Spawn what would run for ever, and end."""
+    client.spawn([app("sleep", count=2)])
+
+
+def wait(client: Client) -> None:
+    leave(client)
+    child_sleep(client)
+
+
+def hear(client: Client) -> None:
+    """Be told of the death of a child that is connected."""
+    told: list[str] = []
+    client.register_event_handler(
+        [Status.ERR_PROC_ABORTED_BY_SIG], lambda status, _source, _infos: told.append(describe(status))
+    )
+    nspace = client.spawn([app("dies")])
+    client.connect([client.proc, everyone(nspace)])
+    until(lambda: bool(told))
+    say(told[0])
+
+
+def completion(client: Client) -> None:
+    told: list[object] = []
+    client.register_event_handler([Status.EVENT_JOB_END], lambda _status, source, _infos: told.append(source.nspace))
+    nspace = client.spawn([app("where", count=2)], [Info(attributes.NOTIFY_COMPLETION, True)])
+    until(lambda: bool(told))
+    say(f"{nspace == told[0]} {len(told)}")
+
+
+def nests(client: Client) -> None:
+    nspace = client.spawn([app("nests", sys.argv[2])])
+    client.connect([client.proc, everyone(nspace)])
+    client.disconnect([client.proc, everyone(nspace)])
+
+
+def many(client: Client) -> None:
+    """Spawn one job after the other, and one in each process at once."""
+    for _ in range(int(sys.argv[2])):
+        nspace = client.spawn([AppSpec("true", ("true",), maxprocs=2)])
+        say(nspace.rpartition(".")[2])
+
+
+def until(what: object) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not what():  # type: ignore[operator]
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)
+
+
+def main() -> None:
+    with Client() as client:
+        name = ("child_" if client.get(attributes.SPAWNED) else "") + sys.argv[1]
+        globals()[name](client)
+
+
+main()

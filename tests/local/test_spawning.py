@@ -1,0 +1,191 @@
+"""Spawned jobs of real processes: PMIx clients with both libraries, MPI programs, and what cannot be spawned."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from launching import CLIENTS, Launch, libpmix
+
+CLIENT = CLIENTS / "spawns.py"
+
+pytestmark = pytest.mark.pmix
+
+
+@pytest.fixture(params=["5.0", "4.2"])
+def library(request: pytest.FixtureRequest) -> list[str]:
+    path = libpmix(request.param)
+    return ["-o", f"libpmix={path}", f"--env=FLUXPMIX_LIBPMIX={path}"]
+
+
+@pytest.mark.parametrize("nodes", [1, 2, 3])
+def test_parent_and_children_know_connect_and_read_each_other(job: Launch, library: list[str], nodes: int) -> None:
+    result = job.run(f"-N{nodes}", f"-n{nodes}", *library, sys.executable, CLIENT, "meet", "4")
+    parent = nodes - 1
+    assert result.lines == [
+        "['put by 0', 'put by 1', 'put by 2', 'put by 3']",
+        *(
+            f"child {rank} of {parent}: [True, 4, {nodes}, {nodes + rank}, 0] got 'put by {parent}'"
+            for rank in range(4)
+        ),
+    ]
+    assert result.err == ""
+
+
+def test_jobs_spawn_jobs(job: Launch, library: list[str]) -> None:
+    result = job.run("-n1", *library, sys.executable, CLIENT, "nests", "3")
+    assert result.lines == [f"depth {depth} has global rank {4 - depth}" for depth in range(4)]
+
+
+def test_spawns_at_once_from_several_nodes_never_meet(job: Launch, library: list[str]) -> None:
+    result = job.run("-N3", "-n3", *library, sys.executable, CLIENT, "many", "4")
+    assert sorted(map(int, result.lines)) == list(range(1, 13)) and result.err == ""
+
+
+PLACES = {
+    (): [0, 0, 1, 1],
+    ("pmix.mapby=node",): [0, 1, 0, 1],
+    ("pmix.mapby=node", "pmix.rankby=slot"): [0, 0, 1, 1],
+    ("pmix.mapby=ppr:2:node", "pmix.rankby=node"): [0, 1, 0, 1],
+    ("pmix.ppr=3:node", "pmix.host={1},{0}"): [1, 1, 0, 0],
+    ("pmix.host={1}",): [1, 1, 1, 1],
+    ("pmix.host={0}:1,{1}:3",): [0, 1, 1, 1],
+    ("pmix.hostfile=hosts",): [0, 1, 1, 1],
+}
+
+
+@pytest.mark.parametrize("directives", PLACES, ids=" ".join)
+def test_processes_go_where_the_request_says(job: Launch, directives: tuple[str, ...]) -> None:
+    hosts = [os.uname().nodename + str(node) for node in range(2)]
+    (job.directory / "hosts").write_text(f"# nodes\n{hosts[0]} slots=1\n\n{hosts[1]} slots=3  # the rest\n")
+    words = [word.format(*hosts) for word in directives]
+    result = job.run("-N2", "-n2", sys.executable, CLIENT, "where", "4", *words)
+    places = [line.split(" on node ") for line in result.lines]
+    assert [int(node) for _, node in sorted(places)] == PLACES[directives]
+
+
+def test_arguments_environment_and_directory_are_those_of_each_application(job: Launch) -> None:
+    result = job.run("-l", "-n1", "--env=LIST=a", "--env=GONE=here", sys.executable, CLIENT, "said")
+    own = job.directory.name
+    assert result.lines == [
+        "1.0: 0 tmp set a,c,b - first ['one']",
+        "1.1: 1 tmp set a,c,b - first ['one']",
+        f"1.2: 2 {own} - a,c here - ['two']",
+    ]
+
+
+def test_output_goes_where_the_jobs_own_goes(job: Launch) -> None:
+    job.run("-n1", "--output=out.{{taskid}}", sys.executable, CLIENT, "where", "2")
+    assert (job.directory / "out.1.0").read_text() == "0 on node 0\n"
+    assert (job.directory / "out.1.1").read_text() == "1 on node 0\n"
+
+
+def test_what_cannot_be_spawned_is_answered_and_harms_nobody(job: Launch, library: list[str]) -> None:
+    result = job.run("-N2", "-n2", *library, sys.executable, CLIENT, "errors")
+    expected = [
+        "contradiction: PMIX_ERR_BAD_PARAM",
+        "host file: PMIX_ERR_NOT_FOUND",
+        "less than nobody: PMIX_ERR_BAD_PARAM",
+        "no directory: PMIX_ERR_JOB_WDIR_NOT_FOUND",
+        "no file: PMIX_ERR_JOB_EXE_NOT_FOUND",
+        "no room: PMIX_ERR_OUT_OF_RESOURCE",
+        "no such command: PMIX_ERR_JOB_EXE_NOT_FOUND",
+        "nobody: PMIX_ERR_BAD_PARAM",
+        "not executable: PMIX_ERR_EXE_NOT_ACCESSIBLE",
+        "preload: PMIX_ERR_NOT_SUPPORTED",
+        "required: PMIX_ERR_NOT_SUPPORTED",
+        "strange host: PMIX_ERR_NOT_FOUND",
+        "strange mapping: PMIX_ERR_NOT_SUPPORTED",
+        "too many: PMIX_ERR_OUT_OF_RESOURCE",
+    ]
+    assert result.lines == sorted(expected * 2)
+    assert "no-such-command: command not found in PATH" in result.err
+
+
+def test_no_more_are_spawned_than_there_are_slots_where_cores_are_not_shared(job: Launch) -> None:
+    cores = len(os.sched_getaffinity(0))
+    result = job.run("-n1", "-o", "oversubscribe=off", sys.executable, CLIENT, "where", str(cores))
+    assert result.lines == ["PMIX_ERR_OUT_OF_RESOURCE"]
+
+
+# -- ends --------------------------------------------------------------------------------------------
+
+
+def test_a_death_is_told_to_the_parent(job: Launch, library: list[str]) -> None:
+    result = job.run("-N2", "-n2", "-o", "exit-timeout=none", *library, sys.executable, CLIENT, "hear", code=137)
+    assert result.lines == ["PMIX_ERR_PROC_ABORTED_BY_SIG"] * 2
+
+
+def test_the_end_of_a_job_is_told_to_whoever_asked(job: Launch, library: list[str]) -> None:
+    lines = job.run("-N2", "-n2", *library, sys.executable, CLIENT, "completion").lines
+    assert lines[-2:] == ["True 1", "True 1"]
+
+
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_children_end_with_their_parent(job: Launch, nodes: int) -> None:
+    result = job.run(f"-N{nodes}", f"-n{nodes}", sys.executable, CLIENT, "leave")
+    assert result.lines == ["child sleeps"] * (2 * nodes) and result.err == ""
+
+
+def test_children_end_with_the_launcher(job: Launch) -> None:
+    child = job.start("-N2", "-n2", sys.executable, CLIENT, "wait")
+    job.until(lambda: sum("sleep" in each for each in job.processes().values()) == 4, "nobody sleeps")
+    child.send_signal(signal.SIGTERM)
+    job.finish(child, code=143)
+
+
+def test_a_child_that_fails_makes_the_job_fail(job: Launch) -> None:
+    script = "import sys; sys.exit(5)"
+    spawner = (
+        "from fluxpmix.pmix.client import Client; from fluxpmix.pmix.types import AppSpec; import sys\n"
+        f"with Client() as c: c.spawn([AppSpec(sys.executable, (sys.executable, '-c', {script!r}))])"
+    )
+    result = job.run("-n1", sys.executable, "-c", spawner, code=5)
+    assert "task 1.0 exited with exit code 5" in result.err
+
+
+# -- MPI -----------------------------------------------------------------------------------------------
+
+
+def compiled(mpicc: str | None, directory: Path) -> Path:
+    if mpicc is None or not os.path.exists(mpicc):
+        pytest.skip("no compiler wrapper of this Open MPI: no mpicc")
+    program = directory / "spawning"
+    subprocess.run([mpicc, "-o", program, CLIENTS / "spawning.c"], check=True, capture_output=True)
+    return program
+
+
+def expected(parents: int, children: int, multiple: bool) -> list[str]:
+    size = parents + children
+    total = size * (size - 1) // 2
+    lines = [f"parent {rank} of {size}: {total}, app 0" for rank in range(parents)]
+    for rank in range(children):
+        app = int(multiple and rank > 0)
+        words = f" {('first', 'second')[app]}" if multiple else ""
+        lines.append(f"child {parents + rank} of {size}: {total}, app {app}{words}")
+    return sorted(lines)
+
+
+SHAPES = [(1, 1, 4, 1), (2, 2, 4, 1), (2, 3, 3, 2)]
+
+
+@pytest.mark.mpi5
+@pytest.mark.parametrize(("nodes", "tasks", "children", "commands"), SHAPES)
+def test_open_mpi_5_spawns(job: Launch, tmp_path: Path, nodes: int, tasks: int, children: int, commands: int) -> None:
+    program = compiled(os.path.join(os.path.dirname(sys.executable), "mpicc"), tmp_path)
+    result = job.run(f"-N{nodes}", f"-n{tasks}", program, str(children), str(commands))
+    assert result.lines == expected(tasks, children, commands > 1) and result.err == ""
+
+
+@pytest.mark.mpi4
+@pytest.mark.parametrize(("nodes", "tasks", "children", "commands"), SHAPES)
+def test_open_mpi_4_1_spawns(job: Launch, tmp_path: Path, nodes: int, tasks: int, children: int, commands: int) -> None:
+    path = libpmix("4.2")
+    program = compiled(shutil.which("mpicc", path="/usr/bin"), tmp_path)
+    result = job.run(f"-N{nodes}", f"-n{tasks}", "-o", f"libpmix={path}", program, str(children), str(commands))
+    assert result.lines == expected(tasks, children, commands > 1)
