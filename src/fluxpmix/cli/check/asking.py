@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 
     from fluxpmix.pmix.client import Client
 
+_MOST_APPS = 4096  # more are nonsense, and are not asked about
 _HERE: dict[str, Any] = {a.OPTIONAL: True}  # what was registered is here
 _AT_ONCE: dict[str, Any] = {a.IMMEDIATE: True, a.TIMEOUT: 2}  # or the server has it
 
 
-def ask_all(client: Client) -> Iterator[Answer]:
-    """Yield every answer that this rank is to get."""
+def ask_all(client: Client, size: int) -> Iterator[Answer]:
+    """Yield every answer that this rank of `size` is to get."""
     me, job = client.proc, client.job
-    size = _number(client, a.JOB_SIZE, job, 1)
     session: dict[str, Any] = {a.SESSION_INFO: True}
     yield from ask(client, Realm.SESSION, "-", job, session)
     yield from ask(client, Realm.JOB, job.nspace, job, {})
     apps = max(_number(client, a.JOB_NUM_APPS, job, 1), 1)
-    for app in {_number(client, a.APPNUM, me, 0), me.rank % apps}:
+    for app in {abs(_number(client, a.APPNUM, me, 0)) % _MOST_APPS, me.rank % min(apps, _MOST_APPS)}:
         which: dict[str, Any] = {a.APP_INFO: True, a.APPNUM: app}
         yield from ask(client, Realm.APP, str(app), job, which)
     neighbour = Proc(me.nspace, (me.rank + 1) % size)
@@ -59,7 +59,7 @@ def _one(client: Client, realm: Realm, whose: str, key: str, proc: Proc, qualifi
     for how in (_HERE, _AT_ONCE):
         try:
             value = client.get_value(key, proc, dict(qualifiers) | how)
-        except PmixError as failure:
+        except (PmixError, ValueError, TypeError) as failure:
             error = str(failure)
         else:
             return Answer(realm.value, whose, shown, value.type.name.lower(), _plain(value.data))

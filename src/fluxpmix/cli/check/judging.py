@@ -31,7 +31,12 @@ HIDDEN = {
 ELSEWHERE_HIDDEN = {("process", "PMIX_NODEID")}
 # What each server says of itself, so that ranks on different nodes are told different things.
 BY_SERVER = {("job", "PMIX_SERVER_RANK"), ("job", "PMIX_SERVER_NSPACE")}
+# What a report must not show: whoever has it may speak for the job.
+SECRET = {"PMIX_CREDENTIAL"}
 _NOWHERE = 0xFFFFFFFF  # what a session id reads that libpmix lost
+_SHAPES = {"string": str, "bool": bool} | dict.fromkeys(
+    ("proc_rank", "uint16", "uint32", "uint64", "int", "int32", "int64", "size"), int
+)
 _MOST_SHOWN = 60  # characters of a value in a row
 
 
@@ -40,9 +45,14 @@ class Truth:
 
     def __init__(self, reports: Sequence[Report]) -> None:
         own = {report.rank: {x.name: x.value for x in report.answers if _own(x, report.rank)} for report in reports}
-        self.size = max((_first(reports, "job", "PMIX_JOB_SIZE") or 0, len(reports)))
+        size = _first(reports, "job", "PMIX_JOB_SIZE")
+        self.size = max(size if isinstance(size, int) else 0, len(reports))
         self.ranks = sorted(own)
         self.facts = {report.rank: report.facts for report in reports}
+        self.told = {
+            report.rank: {x.name: x.value for x in report.answers if x.realm == "own node" and not x.error}
+            for report in reports
+        }
         self.node_of = {rank: values.get("PMIX_NODEID") for rank, values in own.items()}
         self.app_of = {rank: values.get("PMIX_APPNUM") for rank, values in own.items()}
         self.host_of = {rank: values.get("PMIX_HOSTNAME") for rank, values in own.items()}
@@ -117,8 +127,27 @@ def _local_rank(truth: Truth, whose: str, me: int, value: Any) -> str:
     return "" if all(truth.local_rank_of[mate] != value for mate in mates) else "one that no other rank there has"
 
 
-def _directory(truth: Truth, whose: str, me: int, value: Any) -> str:
-    return "" if str(value).startswith("/") else "the absolute path of a directory"
+def _directory(private: bool = True, below: str = "") -> Callable[[Truth, str, int, Any], str]:
+    """Make a judge of directories, as the rank that asks sees them; `below` names the attribute that holds it."""
+
+    def complaint(truth: Truth, whose: str, me: int, value: Any) -> str:
+        path = str(value)
+        if not path.startswith("/"):
+            return "the absolute path of a directory"
+        seen = truth.facts.get(me, {}).get("directories", {})
+        if path not in seen:
+            return ""
+        if seen[path] is None:
+            return "a directory that exists"
+        mode, uid = seen[path]
+        if private and (mode & 0o077 or uid != truth.facts[me].get("uid")):
+            return f"a directory of the job's owner alone, not mode {mode:04o} of user {uid}"
+        parent = truth.told.get(me, {}).get(below)
+        if parent and not path.startswith(f"{str(parent).rstrip('/')}/"):
+            return f"a directory below {below}, {parent}"
+        return ""
+
+    return complaint
 
 
 def _cpuset(truth: Truth, whose: str, me: int, value: Any) -> str:
@@ -141,10 +170,10 @@ PLAUSIBLE: dict[tuple[str, str], Callable[[Truth, str, int, Any], str]] = {
     ("node", "PMIX_NODE_SIZE"): _at_least(lambda t, whose: _count(t.at_host(whose)), "the job's processes there"),
     ("node", "PMIX_LOCAL_PEERS"): _peers,
     ("process", "PMIX_LOCAL_RANK"): _local_rank,
-    ("own node", "PMIX_TMPDIR"): _directory,
-    ("own node", "PMIX_NSDIR"): _directory,
-    ("local process", "PMIX_PROCDIR"): _directory,
-    ("application", "PMIX_WDIR"): _directory,
+    ("own node", "PMIX_TMPDIR"): _directory(),
+    ("own node", "PMIX_NSDIR"): _directory(below="PMIX_TMPDIR"),
+    ("local process", "PMIX_PROCDIR"): _directory(below="PMIX_NSDIR"),
+    ("application", "PMIX_WDIR"): _directory(private=False),
     ("local process", "PMIX_CPUSET"): _cpuset,
 }
 
@@ -191,7 +220,8 @@ def _judge_line(realm: str, line: Line, answers: list[tuple[int, Answer]], truth
     if len(given) < len(answers) and key not in HIDDEN and key not in ELSEWHERE_HIDDEN:
         missed = sorted({each.whose for _, each in answers if each.error})
         return Row(realm, name, need, Verdict.WRONG, "an answer about each", f"none about {_short(','.join(missed))}")
-    return Row(realm, name, need, Verdict.RIGHT, found=_short(given[0][1].value))
+    shown = "given" if name in SECRET else _short(given[0][1].value)
+    return Row(realm, name, need, Verdict.RIGHT, found=shown)
 
 
 def _wrong(
@@ -205,9 +235,12 @@ def _wrong(
             answer.type, line.attribute.type.name.lower()
         ):
             return line.attribute.type.name.lower(), answer.type, f"the type, about {subject}"
+        if not isinstance(answer.value, _SHAPES.get(answer.type, object)):
+            return line.attribute.type.name.lower(), _short(answer.value), f"about {subject}"
         other = said.setdefault(answer.whose, (me, answer.value))
         if other[1] != answer.value and key not in BY_SERVER:
-            return _short(other[1]), _short(answer.value), f"ranks {other[0]} and {me} are told different things"
+            both = ("one", "another") if key[1] in SECRET else (_short(other[1]), _short(answer.value))
+            return *both, f"ranks {other[0]} and {me} are told different things"
         if truth.complete and key in IMPLIED:
             implied = IMPLIED[key](truth, answer.whose, me)
             if implied is not None and implied != answer.value:
@@ -229,7 +262,8 @@ def _lost(key: tuple[str, str], value: Any) -> bool:
 
 
 def _own(answer: Answer, rank: int) -> bool:
-    return answer.realm == "process" and answer.whose == str(rank) and not answer.error
+    usable = isinstance(answer.value, (int, str)) and not answer.error
+    return answer.realm == "process" and answer.whose == str(rank) and usable
 
 
 def _first(reports: Sequence[Report], realm: str, name: str) -> Any:
@@ -241,5 +275,5 @@ def _first(reports: Sequence[Report], realm: str, name: str) -> Any:
 
 
 def _short(value: Any) -> str:
-    text = str(value)
+    text = str(value).encode("utf-8", "replace").decode()
     return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 1]}…"

@@ -20,9 +20,10 @@ h1 { font-size: 1.3rem; } h2 { font-size: 1.05rem; margin: 1.6rem 0 .4rem; }
 .score { padding: .6rem .9rem; border-radius: .5rem; color: #fff; font-weight: 600; }
 .facts { color: #6b6b6b; }
 table { border-collapse: collapse; width: 100%; } td { padding: .25rem .5rem .25rem 0; vertical-align: top; }
-tr { border-top: 1px solid #8884; } code { overflow-wrap: anywhere; } .need { color: #6b6b6b; }
+tr { border-top: 1px solid #8884; } td, h1, p { overflow-wrap: anywhere; } .need { color: #6b6b6b; }
 .verdict { color: #fff; border-radius: .3rem; padding: 0 .4rem; white-space: nowrap; font-size: .85rem; }
-@media (max-width: 40rem) { td { display: block; padding: 0; } tr { display: block; padding: .4rem 0; } }
+@media (max-width: 40rem) { td { display: inline; padding: 0; } td:last-child { display: block; } }
+@media (max-width: 40rem) { table, tbody, tr { display: block; } tr { padding: .4rem 0; } }
 """
 
 

@@ -29,14 +29,29 @@ def score(summary: Summary) -> str:
 def text(summary: Summary, *, verbose: bool = False) -> Iterator[str]:
     """Yield the lines of the table; without `verbose`, right answers of a section are one line."""
     yield summary.title
-    for section, rows in sections(summary.rows):
-        right = [row for row in rows if row.verdict is Verdict.RIGHT]
-        others = rows if verbose else [row for row in rows if row.verdict is not Verdict.RIGHT]
+    yield from body(summary.rows, verbose=verbose)
+    yield from ending(summary)
+
+
+def body(rows: Sequence[Row], *, verbose: bool = False) -> Iterator[str]:
+    """Yield the lines of each section."""
+    for section, found in sections(rows):
+        right = sum(row.verdict is Verdict.RIGHT for row in found)
         yield ""
-        yield f"{section}: {len(right)} right of {len(rows)}"
-        width = max((len(row.name) for row in others), default=0)
-        for row in others:
-            yield f"  {row.verdict.value:<10} {row.need:<11} {row.name:<{width}}  {explanation(row)}".rstrip()
+        yield f"{section}: {right} right of {len(found)}"
+        yield from lines(found, verbose=verbose)
+
+
+def lines(rows: Sequence[Row], *, verbose: bool = False) -> Iterator[str]:
+    """Yield a line for each row, without `verbose` only for those that are not right."""
+    others = [row for row in rows if verbose or row.verdict is not Verdict.RIGHT]
+    width = max((len(row.name) for row in others), default=0)
+    for row in others:
+        yield f"  {row.verdict.value:<10} {row.need:<11} {row.name:<{width}}  {explanation(row)}".rstrip()
+
+
+def ending(summary: Summary) -> Iterator[str]:
+    """Yield the complaints and the score."""
     for complaint in summary.complaints:
         yield f"\n{complaint}"
     yield ""
