@@ -35,7 +35,7 @@ from fluxpmix.shell.flux.api import Shell, ShellError, Wake
 from fluxpmix.shell.flux.exits import Exits
 from fluxpmix.shell.flux.leftovers import Hold
 from fluxpmix.shell.flux.options import Options
-from fluxpmix.shell.flux.service import FRAME, LOST, SETUP, Leaving, Peers
+from fluxpmix.shell.flux.service import FRAME, LOST, SETUP, Leaving, Peers, TooLarge
 from fluxpmix.shell.local import machine
 from fluxpmix.shell.local.guard import Guard
 from fluxpmix.shell.server import Site
@@ -101,6 +101,9 @@ class Plugin:
         assert self._peers is not None
         try:
             size = self._peers.send(shell, FRAME, frame)
+        except TooLarge as error:  # others wait for it
+            self.raise_job(f"pmix: {error}", 1)
+            return
         except ShellError as error:
             self.log(Level.ERROR, str(error))
             return

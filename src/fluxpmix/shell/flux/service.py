@@ -21,11 +21,16 @@ MESSAGE, END, ALIVE = "pmix-message", "pmix-end", "pmix-alive"  # the service's 
 FRAME, SETUP, LOST = 1, 2, 3  # kinds of messages: of the host, of the first shell at start, of who is lost
 _HEADER = Struct("!4sBBxxI")  # magic, version, kind, the sender's shell rank
 _MAGIC, _VERSION = b"fpmx", 1
+LARGEST = (1 << 31) - 1  # bytes of a message; Flux's local connector writes its size in 32 bits, unchecked
 _FIRST_LOOK, _LAST_LOOK = 1.0, 60.0  # seconds between looks at whether the others are still there
 
 
 class BadMessage(ValueError):
     """A message that no shell of this version would send."""
+
+
+class TooLarge(ShellError):
+    """A message that Flux cannot carry."""
 
 
 class Peers:
@@ -58,6 +63,12 @@ class Peers:
         """Send one message, given in parts; returns its size in bytes. Raises `ShellError`."""
         whose, payload = self._last
         if whose is not parts:  # the same result goes to all children
+            size = _HEADER.size + sum(map(len, parts))
+            if size > LARGEST:
+                raise TooLarge(
+                    f"a message of {size} bytes to shell {shell}: one has at most {LARGEST}; put less before a fence, "
+                    "or fence without PMIX_COLLECT_DATA, and what is asked for is fetched alone"
+                )
             payload = b"".join((_HEADER.pack(_MAGIC, _VERSION, kind, self._rank), *parts))
             self._last = (parts, payload)
         self._api.send(self._topic, self._brokers[shell], payload)
