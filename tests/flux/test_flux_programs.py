@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from instance import CLIENTS, Instance, libpmix
@@ -70,28 +72,19 @@ def test_a_task_finds_what_flux_looks_for_and_nothing_of_ours(two: Instance) -> 
     ]
 
 
-@pytest.fixture(scope="session")
-def upmi() -> str:
-    """The search path of a PMI client plugin for brokers, named by the environment for these tests."""
-    path = os.environ.get("FLUXPMIX_TEST_UPMI", "")
-    if not path:
-        pytest.skip("no PMI client plugin for PMIx: name its directory in $FLUXPMIX_TEST_UPMI")
-    return path
-
-
-def test_flux_starts_flux_to_any_depth(two: Instance, upmi: str) -> None:
-    """The same attributes as by Flux's own PMI: level, path, parent, mapping."""
+def test_flux_starts_flux_to_any_depth(two: Instance, upmi: Path) -> None:
+    """The same attributes as by Flux's own PMI: level, path, parent, mapping; and jobs run in the innermost."""
     show = "; ".join(f"flux getattr {name}" for name in ATTRIBUTES)
-    env = {"FLUX_PMI_CLIENT_METHODS": "pmix", "FLUX_PMI_CLIENT_SEARCHPATH": upmi}
+    env = {"FLUX_PMI_CLIENT_METHODS": "pmix", "FLUX_PMI_CLIENT_SEARCHPATH": str(upmi)}
     one, again = ["flux", "start"], ["flux", "run", "-o", "pmi=pmix", "-N2", "-n2"]
-    options = ["-o", f"pmix.libpmix={libpmix('4.2')}"]
+    fence = f"{' '.join(again)} {sys.executable} {CLIENTS / 'fence.py'} && echo fenced"
     for depth in (1, 2, 3):
-        command = ["-N2", "-n2", *options, *one]
-        for _ in range(depth - 1):
-            command += [*again, *options, *one]
-        level, path, parent, mapping, size = two.run(*command, "sh", "-c", show, env=env).out.splitlines()
+        command = ["-N2", "-n2", *one, *([*again, *one] * (depth - 1))]
+        level, path, parent, mapping, size, said = two.run(
+            *command, "sh", "-c", f"{show}; {fence}", env=env
+        ).out.split()
         assert (level, path.count("/"), mapping, size) == (str(depth), depth, "[[0,2,1,1]]", "2")
-        assert parent.startswith("local:///")
+        assert parent.startswith("local:///") and said == "fenced"
 
 
 def test_a_batch_job_runs_pmix_jobs(two: Instance, tmp_path: Path) -> None:
@@ -106,6 +99,18 @@ def test_a_batch_job_runs_pmix_jobs(two: Instance, tmp_path: Path) -> None:
     assert "good" in out.read_text().splitlines(), "beside the broker's word on how its script ended"
 
 
+def exchange(directory: Path) -> Path:
+    """A small PMIx client in C, whose start is no Python's."""
+    path = libpmix("5.0") or libpmix("4.2")
+    if path is None or (compiler := shutil.which("cc")) is None:
+        pytest.skip("no libpmix, or no C compiler")
+    program = directory / "exchange"
+    source = CLIENTS / "exchange.c"
+    where = [path, f"-Wl,-rpath,{os.path.dirname(path)}"] if os.path.dirname(path) else [f"-l:{path}"]
+    subprocess.run([compiler, "-o", program, source, *where], check=True)
+    return program
+
+
 def memory(pids: list[int]) -> int:
     """The resident memory of processes, in KiB."""
     lines = [line for pid in pids for line in Path(f"/proc/{pid}/status").read_text().splitlines()]
@@ -116,30 +121,45 @@ def descriptors(pids: list[int]) -> int:
     return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in pids)
 
 
-def test_many_jobs_in_a_row_leave_nothing_in_the_brokers(two: Instance) -> None:
+@pytest.mark.timeout(600)
+def test_two_hundred_jobs_in_a_row_leave_nothing_in_the_brokers(two: Instance, tmp_path: Path) -> None:
+    """Each fences, and each waits for the one before it; some that know no PMIx show what Flux itself keeps."""
     brokers = two.processes("flux-broker-0") + two.processes("flux-broker-1")
     assert len(brokers) == 2
+    program = exchange(tmp_path)
 
-    def run(jobs: int, options: str) -> None:
-        script = f"for i in $(seq {jobs}); do flux submit --quiet -N2 -n2 {options} printenv FLUX_TASK_RANK; done"
-        two.flux("run", "-n1", "sh", "-c", script)
-        two.flux("queue", "drain")
+    def run(jobs: int, *words: Any) -> None:
+        command = " ".join(map(str, ("flux run -N2 -n2", *words, "> out || echo failed >> bad")))
+        for _ in range(0, jobs, 10):
+            two.run("-n1", "sh", "-c", f"cd {tmp_path}; for i in $(seq 10); do {command}; done", pmix=False)
+        assert not (tmp_path / "bad").exists()
 
-    run(20, "-o pmi=pmix")  # what brokers keep in caches is there by then
+    run(20, "-o", "pmi=pmix", program)  # what brokers keep in caches is there by then
     start = memory(brokers)
-    run(90, "-o pmi=simple")
+    run(50, "-o", "pmi=simple", "printenv", "FLUX_TASK_RANK")
     plain = memory(brokers) - start
-    files = descriptors(brokers)
-    run(90, "-o pmi=pmix")
-    ours = memory(brokers) - start - plain
+    start, files = memory(brokers), descriptors(brokers)
+    run(200, "-o", "pmi=pmix", program)
+    ours = memory(brokers) - start
+    print(f"KiB: {plain} for 50 plain jobs, {ours} for 200 of PMIx")
     assert descriptors(brokers) <= files + 4
-    assert ours < 1.5 * plain + 8192, "KiB: brokers keep each job's events and output, ours are not more"
-    failed = [
-        line
-        for line in two.flux("jobs", "-a", "-n", "--format={result} {name}").splitlines()
-        if "FAILED printenv" in line
-    ]
-    assert not failed
+    assert ours < 1.5 * 4 * plain + 8192, "KiB: brokers keep each job's events and output, ours are not more"
+
+
+@pytest.mark.parametrize("size", range(1, 9))
+def test_a_job_spans_instances_of_one_to_eight_brokers(plugin: Path, size: int, tmp_path: Path) -> None:
+    if shutil.which("flux") is None:
+        pytest.skip("flux is not on PATH")
+    instance = Instance(size, plugin)
+    try:
+        # Collected data, a barrier, and a get of what nobody collected.
+        instance.run(f"-N{size}", f"-n{size}", sys.executable, CLIENTS / "fence.py", 3000)
+        words = [f"--env=SAID={tmp_path}", sys.executable, CLIENTS / "dmodex.py", "everybody"]
+        found = instance.run(f"-N{size}", f"-n{size}", *words).lines
+        assert len(found) == 2 * size * size
+        instance.check()
+    finally:
+        instance.close()
 
 
 def test_twenty_jobs_at_once(two: Instance) -> None:
