@@ -57,6 +57,17 @@ def test_it_declines_without_a_server_and_starts_no_python(environment: dict[str
     assert "no PMIx server has started this process" in err
 
 
+@needs_prterun
+def test_the_broker_is_afterwards_as_without_pmix(environment: dict[str, str]) -> None:
+    # Its threads, the signals that it handles and blocks, and what it may run on.
+    look = "cd /proc/$(flux getattr broker.pid); cat task/*/comm; grep -E '^(SigBlk|SigCgt|Cpus_allowed_list)' status"
+    plain, _ = run(environment, "flux", "start", "--test-size=2", "sh", "-c", look)
+    bootstrapped, _ = run(
+        environment, *PRTERUN, "-n", "2", "flux", "start", "-Sbroker.boot-method=pmix", "sh", "-c", look
+    )
+    assert sorted(bootstrapped) == sorted(plain) and plain.count("flux-broker-0") == 1
+
+
 def test_a_server_that_is_gone_is_an_error_and_no_instance_of_one(environment: dict[str, str]) -> None:
     gone = {"PMIX_SERVER_URI41": "gone.0;tcp4://127.0.0.1:1", "PMIX_NAMESPACE": "gone", "PMIX_RANK": "0"}
     _, err = run(environment | gone, "flux", "start", "true", code=1)

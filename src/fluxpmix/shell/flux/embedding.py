@@ -133,6 +133,8 @@ from _fluxpmix_upmi import ffi, lib
 
 @ffi.def_extern(error=-1)
 def fluxpmix_upmi(topic, arguments):
+    import gc
+    gc.disable()  # next to nothing is made, and the broker is not to wait for it
     try:
         from fluxpmix.shell.flux.upmi.plugin import answer
         return answer(ffi, lib, ffi.string(topic).decode(), arguments)
