@@ -1,6 +1,6 @@
 """fluxpmix: PMIx for Flux, in Python.
 
-`run` starts a parallel job on this machine. `Server` and `Client` are PMIx itself for a Python program, on
+`run` starts a parallel job on this machine. `Server`, `Client` and `Tool` are PMIx itself for a Python program, on
 the libpmix that `load_library` finds. Everything is imported when it is first used.
 """
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fluxpmix.pmix.library import load as load_library
     from fluxpmix.pmix.server import Server
     from fluxpmix.pmix.status import PmixError, Status
+    from fluxpmix.pmix.tool import Tool
     from fluxpmix.pmix.types import DataType, Info, Proc, Range, Scope, Value
     from fluxpmix.pool import Launcher
     from fluxpmix.shell.local.request import LaunchError
@@ -30,6 +31,7 @@ _HOMES = {
     "Server": "fluxpmix.pmix.server",
     "PmixError": "fluxpmix.pmix.status",
     "Status": "fluxpmix.pmix.status",
+    "Tool": "fluxpmix.pmix.tool",
     "DataType": "fluxpmix.pmix.types",
     "Info": "fluxpmix.pmix.types",
     "Proc": "fluxpmix.pmix.types",
@@ -53,6 +55,7 @@ __all__ = [
     "Scope",
     "Server",
     "Status",
+    "Tool",
     "Value",
     "load_library",
     "run",

@@ -13,6 +13,9 @@ from fluxpmix.cli.errors import CommandError, UsageError, nearest
 
 COMMANDS = {
     "run": ("fluxpmix.cli.run", "run a parallel job on this machine"),
+    "ps": ("fluxpmix.cli.ps", "show the processes of a running job"),
+    "output": ("fluxpmix.cli.output", "follow what the processes of a running job print"),
+    "attach": ("fluxpmix.cli.attach", "run a debugger for each process of a running job, or say how"),
     "pmi": ("fluxpmix.cli.pmi", "do one PMIx operation in a job: barrier, exchange, get, info"),
     "check": ("fluxpmix.cli.check", "say how complete the PMIx of a launcher is"),
     "env": ("fluxpmix.cli.env", 'print what makes Flux find the plugin: eval "$(flux-pmix env)"'),

@@ -148,6 +148,59 @@ class Output(Record):
     data: bytes
 
 
+class Deliver(Record):
+    """Give what a task printed to those of this shell's peers that pull it; no data: the stream has ended."""
+
+    source: Proc
+    channel: int
+    data: Buffer
+
+
+class Listen(Record):
+    """Tell the host what this shell's tasks print, or no longer (`on`).
+
+    `size`, where it is given, is how much (bytes) may wait for a reader here that is slow; then what it
+    misses is the `oldest`, or what comes next.
+    """
+
+    on: bool
+    size: int | None = None
+    oldest: bool = False
+
+
+class Forget(Record):
+    """Have this shell's libpmix drop a namespace that only tools had, now that the last of them has left."""
+
+    nspace: str
+
+
+class Feed(Record):
+    """Write to the standard input of this shell's tasks with these numbers; no data: close it.
+
+    What came of it goes back to the host as `fed(token, status)`.
+    """
+
+    numbers: Sequence[int]
+    data: bytes
+    token: tuple[int, int]
+
+
 Effect: TypeAlias = (
-    Send | Reply | Notify | RequestModex | Raise | Signal | Log | DefineSet | Output | Prepare | Register | Start | Drop
+    Send
+    | Reply
+    | Notify
+    | RequestModex
+    | Raise
+    | Signal
+    | Log
+    | DefineSet
+    | Output
+    | Prepare
+    | Register
+    | Start
+    | Drop
+    | Deliver
+    | Listen
+    | Feed
+    | Forget
 )

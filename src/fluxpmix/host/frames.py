@@ -50,6 +50,10 @@ class Tag(IntEnum):
     ENDED = 32  # from it: processes have ended
     CONTROL = 33  # job control: signal these processes of yours
     CONTROLLED = 34  # it is done, or they are not there
+    WANT = 50  # I/O forwarding: what this shell's tasks print is wanted
+    OUTPUT = 51  # here it is
+    INPUT = 52  # for the standard input of these processes
+    TAKEN = 53  # they have it, or it was not possible
     MEMBER = 41  # a process is gone that was a member of a group
     GONE = 42  # group: which of your processes are gone?
     ABSENT = 43  # these

@@ -22,10 +22,12 @@ from fluxpmix.host.failure import Failures
 from fluxpmix.host.fence import Fences
 from fluxpmix.host.frames import FrameError, Message, Tag
 from fluxpmix.host.group import Groups
+from fluxpmix.host.iof import Forwarding
 from fluxpmix.host.log import Logs
 from fluxpmix.host.pset import ProcessSets
 from fluxpmix.host.query import Queries
 from fluxpmix.host.spawn import Spawns
+from fluxpmix.host.tool import Tools
 from fluxpmix.job.model import Job
 from fluxpmix.pmix.status import Status
 from fluxpmix.pmix.types import RANK_WILDCARD, Proc
@@ -53,11 +55,13 @@ class Host:
         exchange: str = "tree",
         directory: Directory | None = None,
         oversubscribe: bool = False,
+        sees_all_output: bool = False,
     ) -> None:
         """`exchange` is how collectives with data move (`collective.EXCHANGES`), `fanout` the tree's.
 
         `ends_at` is when the job's time is up (as `now`). Many hosts of one job in one process may share a
         `directory`. `oversubscribe` is whether spawned processes may be more than there are slots.
+        `sees_all_output`: `task_output` tells of the tasks of all shells, not of this one's alone.
         """
         self._job = job
         self._me = shell_rank
@@ -82,6 +86,8 @@ class Host:
             add=self._add_job,
             remove=self._remove_job,
         )
+        self._tools = Tools(job, shell_rank)
+        self._forwarding = Forwarding(self._directory, job, shell_rank, sees_all=sees_all_output)
         self._groups = Groups(self._collectives, self._directory, job, shell_rank, default_timeout)
         self._events.listeners.append(self._groups.heard)
         self._psets = ProcessSets(self._directory, job, shell_rank)
@@ -97,6 +103,8 @@ class Host:
             self._connections,
             self._groups,
             self._spawns,
+            self._tools,
+            self._forwarding,
         )
         self._capabilities: dict[type[Upcall], Any] = {
             upcall: capability
@@ -141,6 +149,11 @@ class Host:
         return len(self._groups.groups) + self._connections.sets
 
     @property
+    def awaits_output(self) -> bool:
+        """Whether output of other shells' tasks is still to come that somebody here listens to."""
+        return self._forwarding.awaits_output
+
+    @property
     def deadline(self) -> float | None:
         """When `tick` wants to be called, None for never."""
         first = self._collectives.deadline
@@ -174,8 +187,11 @@ class Host:
             out.append(Reply(upcall.id, Status.SUCCESS))
             if self._directory.get(upcall.proc.nspace) is not None:
                 self._came_or_went(upcall, now, out)
+            elif isinstance(upcall, ClientFinalized):
+                self._tool_left(upcall.proc, now, out)
         elif (capability := self._capabilities.get(type(upcall))) is not None:
             capability.upcall(upcall, now, out)
+            self._forwarding.tools = len(self._tools.connected_tools)
             if isinstance(upcall, Abort) and any(isinstance(effect, Raise) for effect in out):
                 self._failures.aborting(upcall.proc)
         else:
@@ -221,6 +237,18 @@ class Host:
             one.started(rank, pid)
         return []
 
+    def task_output(self, number: int, channel: int, data: Buffer, now: float) -> list[Effect]:
+        """Task `number` of this shell printed `data`; nothing: that stream is at its end, to be told in any case."""
+        out: list[Effect] = []
+        self._forwarding.output(number, channel, data, out)
+        return out
+
+    def fed(self, token: tuple[int, int], status: int, now: float) -> list[Effect]:
+        """Take what came of a `Feed`."""
+        out: list[Effect] = []
+        self._forwarding.fed(token, status, now, out)
+        return out
+
     def task_exited(self, rank: int, wait_status: int, now: float) -> list[Effect]:
         """The task with number `rank`, of this shell, is gone.
 
@@ -234,6 +262,12 @@ class Host:
         self._collectives.died(rank, out)
         for one in self._reaching:
             one.exited(rank, wait_status, now, out)
+        return out
+
+    def connection_lost(self, proc: Proc, now: float) -> list[Effect]:
+        """A peer of this shell's libpmix has hung up: a task, which is heard of otherwise too, or a tool."""
+        out: list[Effect] = []
+        self._tool_left(proc, now, out)
         return out
 
     def shell_lost(self, shell: int, reason: str, now: float) -> list[Effect]:
@@ -296,6 +330,10 @@ class Host:
             self._finalized.add(rank)
             for one in self._reaching:
                 one.finalized(rank, now, out)
+
+    def _tool_left(self, proc: Proc, now: float, out: list[Effect]) -> None:
+        if self._tools.left(proc, out):
+            self._forwarding.tool_left(len(self._tools.connected_tools), out)
 
     def _peer_died(self, source: int, message: Message, out: list[Effect]) -> None:
         blob = message.blocks[0][1] if len(message.blocks) == 1 else b""

@@ -26,6 +26,7 @@ _NOTIFY = (
     *(a.EVENT_CUSTOM_RANGE, a.EVENT_AFFECTED_PROC, a.EVENT_AFFECTED_PROCS, a.EVENT_NON_DEFAULT),
     *(a.EVENT_DO_NOT_CACHE, a.EVENT_STAYS_LOCAL, a.EVENT_TEXT_MESSAGE, a.EVENT_TIMESTAMP),
 )
+_PULL = (a.IOF_CACHE_SIZE, a.IOF_DROP_OLDEST, a.IOF_DROP_NEWEST, a.IOF_STOP)
 _QUERY = (*KEYS, *(key for key in _QUALIFIERS if key not in KEYS))
 
 SUPPORTED: dict[str, tuple[Attribute, ...]] = {
@@ -43,6 +44,10 @@ SUPPORTED: dict[str, tuple[Attribute, ...]] = {
     "PMIx_Notify_event": _NOTIFY,
     "PMIx_Query_info": _QUERY,
     "PMIx_Query_info_nb": _QUERY,
+    "PMIx_IOF_pull": _PULL,
+    "PMIx_IOF_deregister": (a.IOF_STOP,),
+    "PMIx_IOF_push": (a.TIMEOUT,),
+    "PMIx_tool_init": (a.TOOL_NSPACE, a.TOOL_RANK),
     "PMIx_Job_control": control.HONOURED,
     "PMIx_Job_control_nb": control.HONOURED,
     "PMIx_Log": _LOG,

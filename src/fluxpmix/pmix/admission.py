@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # end would look like a lost process, and numbers that must not be used again.
 _kept: list[int] = []
 _TCP_INFO_BYTES = 136
-_BYTES_RECEIVED = 128  # of struct tcp_info, Linux 4.1 on
+_BYTES_ACKED, _BYTES_RECEIVED = 120, 128  # of struct tcp_info, Linux 4.1 on
 _CLOSE_WAIT = 8  # tcpi_state, its first byte
 _PATIENCE = 10_000  # milliseconds
 
@@ -115,6 +115,44 @@ def connections(ports: Collection[int]) -> dict[int, bool]:
         except OSError:  # not, or no longer, connected
             continue
     return found
+
+
+def bytes_taken(descriptor: int, ports: Collection[int]) -> int | None:
+    """Return how many bytes the peer of a connection to one of `ports` has taken; None where it is none any more."""
+    import _socket
+
+    try:
+        probe = _socket.socket(fileno=os.dup(descriptor))
+    except OSError:
+        return None
+    try:
+        probe.getpeername()
+        if probe.getsockname()[1] not in ports:
+            return None
+        taken: int = unpack_from(
+            "Q", probe.getsockopt(_socket.IPPROTO_TCP, _socket.TCP_INFO, _TCP_INFO_BYTES), _BYTES_ACKED
+        )[0]
+        return taken
+    except OSError:
+        return None
+    finally:
+        probe.close()
+
+
+def shut(descriptor: int) -> None:
+    """End a connection in both directions; its descriptor stays, for whoever has it to close."""
+    import _socket
+
+    try:
+        probe = _socket.socket(fileno=os.dup(descriptor))
+    except OSError:
+        return
+    try:
+        probe.shutdown(_socket.SHUT_RDWR)
+    except OSError:
+        pass
+    finally:
+        probe.close()
 
 
 def withhold(descriptor: int) -> None:

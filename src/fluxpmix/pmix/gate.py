@@ -5,6 +5,10 @@ because libpmix (4.2, 5.0 and 6.1) cannot turn anybody away unharmed: a connecti
 checks leaves the rank that was claimed freed but listed, so that one connect by another user stops
 the job, an unwanted tool ends the process, and a peer that connects and says nothing stops all others.
 
+A judge may want to hear what a connection says first, as its name decides: it then waits outside (`greeting.py`)
+until it has said it. To let it in after that, the gate knocks on libpmix's door itself, and libpmix is
+given the connection that waited in place of the knock.
+
 libpmix offers no hook there (the module's `listener` entry is never called), so the gate takes the
 place of one function in its table of imported ones: `accept`. Linux, 64 bits, any ELF libpmix that
 imports `accept`. Nothing of libpmix's own code or data is touched.
@@ -18,13 +22,18 @@ from collections.abc import Callable, Iterator
 from struct import iter_unpack, unpack_from
 
 from fluxpmix.pmix.completions import report
+from fluxpmix.pmix.greeting import Greeting, Waiting
 from fluxpmix.pmix.library import LibraryError
+from fluxpmix.pmix.light import suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, TypeAlias
 
     from fluxpmix.pmix.library import Library
+
+Verdict: TypeAlias = "str | Callable[[Greeting], str | None] | None"
+Judge: TypeAlias = Callable[[int], Verdict]
 
 _RTLD_NOW_NOLOAD = 0x2 | 0x4
 _RTLD_DI_LINKMAP = 2
@@ -36,13 +45,17 @@ _PLTRELSZ, _STRTAB, _SYMTAB, _RELA, _RELASZ, _STRSZ, _JMPREL = 2, 5, 6, 7, 8, 10
 class Gate:
     """Asks `judge(descriptor)` about each connection that libpmix accepts, on libpmix's thread.
 
-    `judge` returns None to let it in, or the reason to close it at once. Raises `LibraryError` where
-    this libpmix does not import `accept`.
+    `judge` returns None to let it in, the reason to close it at once, or a function to be asked again, on
+    another thread, with the `Greeting` of that connection. Raises `LibraryError` where this libpmix does
+    not import `accept`.
     """
 
-    def __init__(self, library: Library, judge: Callable[[int], str | None]) -> None:
+    def __init__(self, library: Library, judge: Judge) -> None:
         self._library = library
         self._judge = judge
+        self._asked: dict[int, Callable[[Greeting], str | None]] = {}
+        self._waiting = Waiting(self._heard)
+        self._knocks: dict[int, int] = {}  # by our end's port: the connection that is to come in
         self.refused = 0
         self._slot = _import_slot(library, b"accept")
         self._real = library.lib.accept
@@ -55,29 +68,77 @@ class Gate:
     def close(self) -> None:
         """Let libpmix accept for itself again."""
         self._slot[0] = self._saved
+        self._waiting.close()
+        while self._knocks:
+            os.close(self._knocks.popitem()[1])
 
     def _accept(self, listener: int, address: Any, length: Any) -> int:
         ffi = self._library.ffi
         descriptor: int = self._real(listener, address, length)
         if descriptor >= 0:
+            waited = self._knocks.pop(_peer_port(descriptor), None) if self._knocks else None
+            if waited is not None:
+                os.close(descriptor)
+                return waited
             try:
-                refused = self._judge(descriptor) is not None
+                verdict = self._judge(descriptor)
             except BaseException:
                 os.close(descriptor)
                 ffi.errno = errno.EAGAIN
                 raise
-            if not refused:
+            if verdict is None:
                 return descriptor
-            self.refused += 1
-            os.close(descriptor)
+            if isinstance(verdict, str):
+                self.refused += 1
+                os.close(descriptor)
+            else:
+                self._asked[descriptor] = verdict
+                self._waiting.add(descriptor)
         elif ffi.errno == errno.EINTR:
             return -1
         # On any other error 5.0 and 6.1 close the listening socket for good, for a peer that hung up.
         ffi.errno = errno.EAGAIN
         return -1
 
+    def _heard(self, descriptor: int, greeting: Greeting) -> None:
+        """Have libpmix take a connection that waited, or close it; on the thread of `Waiting`."""
+        import _socket
+
+        if self._asked.pop(descriptor)(greeting) is not None:
+            self.refused += 1
+            os.close(descriptor)
+            return
+        with _closing(_socket.socket(fileno=os.dup(descriptor))) as sock:
+            family, door = sock.family, sock.getsockname()
+        with _closing(_socket.socket(family, _socket.SOCK_STREAM)) as knock:
+            knock.bind((door[0], 0))
+            self._knocks[knock.getsockname()[1]] = descriptor
+            knock.connect(door)
+
 
 _kept: list[Any] = []
+
+
+def _peer_port(descriptor: int) -> int:
+    import _socket
+
+    with _closing(_socket.socket(fileno=os.dup(descriptor))) as sock, suppress(OSError):
+        port: int = sock.getpeername()[1]
+        return port
+    return -1
+
+
+class _closing:
+    """A low-level socket as a context manager."""
+
+    def __init__(self, sock: Any) -> None:
+        self._sock = sock
+
+    def __enter__(self) -> Any:
+        return self._sock
+
+    def __exit__(self, *_: object) -> None:
+        self._sock.close()
 
 
 def _import_slot(library: Library, name: bytes) -> Any:

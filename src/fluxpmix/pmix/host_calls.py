@@ -261,7 +261,7 @@ class HostCalls(Events):
         self,
         source: Proc,
         channel: IofChannel,
-        data: bytes,
+        data: bytes | bytearray | memoryview,
         directives: Directives | None = None,
         done: Callable[[int], None] | None = None,
     ) -> None:
@@ -272,7 +272,7 @@ class HostCalls(Events):
         """
         library, waiting, who = self._library, self._completions, self._proc(source)
         array = infos(library, directives)
-        memory = library.ffi.from_buffer("char[]", data) if data else library.ffi.NULL
+        memory = library.ffi.from_buffer("char[]", data) if len(data) else library.ffi.NULL
         payload = library.ffi.new("pmix_byte_object_t *", {"bytes": memory, "size": len(data)})
         waiting.start(
             "PMIx_server_IOF_deliver",

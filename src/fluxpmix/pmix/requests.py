@@ -244,6 +244,28 @@ class Requests(Events):
         check(status, name)
         self._output_handlers.pop(reference, None)
 
+    def iof_push(self, procs: Iterable[Proc], data: bytes, directives: Directives | None = None) -> None:
+        """Write to the standard input of `procs`; no data closes it. Waits until they have it.
+
+        Raises `PmixError`, e.g. where a process has closed it. Standard 4.2, section 18.5 (PMIx_IOF_push).
+        """
+        library, name = self._begin("PMIx_IOF_push"), "PMIx_IOF_push"
+        ffi, waiting = library.ffi, completions(library)
+        who, array = ProcArray(library, tuple(procs)), infos(library, directives)
+        memory = ffi.new("char[]", data) if data else ffi.NULL
+        given = ffi.new("pmix_byte_object_t *", {"bytes": memory, "size": len(data)})
+        came = waiting.wait(
+            name,
+            lambda key: library.lib.PMIx_IOF_push(
+                who.pointer, who.count, given, array.pointer, array.count, waiting.op, key
+            ),
+            array,
+            who,
+            memory,
+            given,
+        )
+        check(came[0], name)
+
     # -- inside --------------------------------------------------------------------------------
 
     def _begin(self, name: str) -> Library:

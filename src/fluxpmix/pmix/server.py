@@ -19,16 +19,18 @@ from collections.abc import Callable, Collection
 
 from fluxpmix.pmix import module_table, upcalls
 from fluxpmix.pmix.admission import (
+    bytes_taken,
     connections,
     in_handshake,
     listening_ports,
     release_kept,
     send_at_once,
     sever,
+    shut,
     withhold,
 )
 from fluxpmix.pmix.completions import OPERATION_SUCCEEDED, SUCCESS, completions, report
-from fluxpmix.pmix.gate import Gate
+from fluxpmix.pmix.gate import Gate, Judge
 from fluxpmix.pmix.host_calls import HostCalls
 from fluxpmix.pmix.library import scrub_environment
 from fluxpmix.pmix.light import signal, suppress
@@ -65,11 +67,11 @@ class Server(HostCalls):
     classes that this host answers; clients are told "not supported" for the others.
 
     `gate(descriptor)` is asked, on a thread of libpmix's, about each connection before anything is
-    read from it, and returns None to let it in or the reason to close it: the kernel knows whose the
-    other end is. `admit(proc)` is asked when somebody has connected under that name and before it is
-    served, and returns the same; tools come as they name themselves, without a name as
-    `Proc("", RANK_UNDEF)`. Refuse by `gate` what can be: see `gate.py`. Without ToolConnected in
-    `serves` every tool is refused.
+    read from it, and returns None to let it in, the reason to close it, or a function to be asked again
+    when it has said its name: the kernel knows whose the other end is. `admit(proc)` is asked when somebody
+    has connected under that name and before it is served, and returns None or a reason; tools come as they
+    name themselves, without a name as `Proc("", RANK_UNDEF)`. Refuse by `gate` what can be: see `gate.py`.
+    Without ToolConnected in `serves` every tool is refused.
 
     `directives` are PMIx_server_init's; name, rank, node and directories should all be given.
     Raises `PmixError` where libpmix refuses, `RuntimeError` where this process has had a server:
@@ -83,7 +85,7 @@ class Server(HostCalls):
         on_upcall: Callable[[upcalls.AnyUpcall], None],
         *,
         serves: Collection[type[upcalls.Upcall]],
-        gate: Callable[[int], str | None] | None = None,
+        gate: Judge | None = None,
         admit: Callable[[Proc], str | None] | None = None,
         directives: Directives | None = None,
     ) -> None:
@@ -99,6 +101,7 @@ class Server(HostCalls):
         self._gate: Gate | None = None
         self._admit = admit
         self._tools: dict[int, int | None] = {}  # open ToolConnected upcalls: the connection of each
+        self._served_tools: dict[Proc, int] = {}  # tools that are let in: the connection of each
         self._completions = completions(library)
         self._replies = Replies(library)
         self._ids = itertools.count(1)
@@ -213,12 +216,31 @@ class Server(HostCalls):
         if status != SUCCESS and upcall_id in self._tools:
             self._cut(self._tools.pop(upcall_id))
             return
-        self._tools.pop(upcall_id, None)
+        connection = self._tools.pop(upcall_id, None)
+        if connection is not None and isinstance(payload, Proc):
+            self._served_tools[payload] = connection
         try:
             self._replies.send(upcall, answers_partly(upcall.entry, status), payload)
         except Exception:
             self._replies.send(upcall, _BAD_PARAM, None)
             raise
+
+    def tool_progress(self) -> dict[Proc, int]:
+        """Return how many bytes each tool has taken from its connection so far; one that is gone is left out."""
+        found = {}
+        for proc, connection in list(self._served_tools.items()):
+            taken = bytes_taken(connection, self._ports)
+            if taken is None:
+                self._served_tools.pop(proc, None)
+            else:
+                found[proc] = taken
+        return found
+
+    def hang_up(self, tool: Proc) -> None:
+        """End the connection of a tool; libpmix hears of it as of one that has gone."""
+        connection = self._served_tools.pop(tool, None)
+        if connection is not None:
+            shut(connection)
 
     @property
     def open_upcalls(self) -> int:

@@ -13,11 +13,15 @@ from collections.abc import Callable, Mapping, Sequence
 from fluxpmix.host.effects import (
     Buffer,
     DefineSet,
+    Deliver,
     Drop,
     Effect,
+    Feed,
+    Forget,
     Frame,
     Launch,
     Level,
+    Listen,
     Log,
     Notify,
     Output,
@@ -34,7 +38,7 @@ from fluxpmix.host.host import Host
 from fluxpmix.host.supported import SUPPORTED
 from fluxpmix.pmix.light import partial
 from fluxpmix.pmix.status import PmixError, Status
-from fluxpmix.pmix.types import Proc
+from fluxpmix.pmix.types import IofChannel, Proc
 from fluxpmix.pmix.upcalls import Spawn
 from fluxpmix.shell.server import JobServer, Site
 
@@ -45,11 +49,15 @@ if TYPE_CHECKING:
     from fluxpmix.job.model import Job
     from fluxpmix.pmix.library import Library
     from fluxpmix.pmix.upcalls import Upcall
+    from fluxpmix.shell.outlets import Outlets
 else:
     Protocol = object
 
 # Starts a frame that carries what setup_application gave shell 0; a host's frame never starts so.
 SETUP_MAGIC = b"fluxpmix setup 1\n"
+_CHANNELS = {1: int(IofChannel.STDOUT), 2: int(IofChannel.STDERR)}
+_LAST_WORDS = 2.0  # seconds that tools have at the job's end to read what has been printed
+_STEP = 0.002
 
 
 class Carrier(Protocol):
@@ -88,6 +96,15 @@ class Carrier(Protocol):
     def drop_tasks(self, launch: Launch, started: bool) -> None:
         """Forget a job that came to nothing; kill those of its tasks that run, if tasks were `started`."""
 
+    def listen(self, on: bool) -> None:
+        """Call `Driver.task_output` with what tasks print, or no longer."""
+
+    def feed(self, numbers: Sequence[int], data: bytes) -> int:
+        """Write to the standard input of this shell's tasks with these numbers; b"": close it.
+
+        Returns a PMIx status: success where one of them takes it.
+        """
+
 
 class Driver:
     """One shell's PMIx: a real server, the host that decides for it, and a carrier's hands.
@@ -112,6 +129,7 @@ class Driver:
         ends_at: float | None = None,
         output: Callable[[int, int, bytes], None] | None = None,
         oversubscribe: bool = False,
+        sees_all_output: bool = False,
     ) -> None:
         self._job = job
         self._carrier = carrier
@@ -123,10 +141,14 @@ class Driver:
             default_timeout=timeout,
             ends_at=ends_at,
             oversubscribe=oversubscribe,
+            sees_all_output=sees_all_output,
         )
         self._tasks: dict[int, Proc] = {}  # by number, of those that are not the job's own
-        self._server = JobServer(job, site, library, self._from_library, self._host.serves, SUPPORTED)
+        self._server = JobServer(
+            job, site, library, self._from_library, self._host.serves, SUPPORTED, self._connection_lost
+        )
         self._output = output
+        self._outlets: Outlets | None = None  # since somebody listens
         self._deadline: float | None = None
         self._ready: Callable[[], None] | None = None
         self._closed = False
@@ -204,6 +226,13 @@ class Driver:
         self._server.task_exited(self._proc(number))
         self._tasks.pop(number, None)
 
+    def task_output(self, number: int, stream: int, data: Buffer) -> None:
+        """Task `number` printed `data` on stream 1 or 2; nothing: the stream has ended.
+
+        Every end is to be told; what is printed, between `Carrier.listen(True)` and `listen(False)`.
+        """
+        self._run(partial(self._host.task_output, number, _CHANNELS[stream], data))
+
     def shell_lost(self, shell: int, reason: str) -> None:
         """Peer `shell` is gone and will not come back."""
         self._run(partial(self._host.shell_lost, shell, reason))
@@ -215,6 +244,8 @@ class Driver:
     def tick(self) -> None:
         """A deadline has passed."""
         self._deadline = None
+        if self._outlets is not None and self._outlets.deadline is not None:
+            self._outlets.pump(self._carrier.now())
         self._run(self._host.tick)
 
     def close(self) -> None:
@@ -222,6 +253,7 @@ class Driver:
         if self._closed:
             return
         self._carrier.set_deadline(None)
+        self._drain()
         self._run(self._host.close)
         self._closed = True
         self._server.close()
@@ -244,6 +276,9 @@ class Driver:
                 return
         self._run(partial(self._host.upcall, upcall))
 
+    def _connection_lost(self, proc: Proc) -> None:
+        self._carrier.post(partial(self._run, partial(self._host.connection_lost, proc)))
+
     def _modex_ready(self, token: int, status: int, data: bytes) -> None:
         self._run(partial(self._host.modex_ready, token, status, data))
 
@@ -262,6 +297,8 @@ class Driver:
         for effect in step(self._carrier.now()):
             self._perform(effect)
         deadline = self._host.deadline
+        if self._outlets is not None and (pump := self._outlets.deadline) is not None:
+            deadline = pump if deadline is None else min(pump, deadline)
         if deadline != self._deadline:
             self._deadline = deadline
             self._carrier.set_deadline(deadline)
@@ -285,6 +322,15 @@ class Driver:
                 self._server.define_set(effect.name, effect.members)
             elif isinstance(effect, Signal):
                 carrier.signal_tasks(effect.signum, effect.ranks)
+            elif isinstance(effect, Deliver):
+                self._deliver(effect)
+            elif isinstance(effect, Listen):
+                self._listen(effect)
+            elif isinstance(effect, Feed):
+                status = carrier.feed(effect.numbers, effect.data)
+                self._run(partial(self._host.fed, effect.token, status))
+            elif isinstance(effect, Forget):
+                self._server.forget(effect.nspace)
             elif isinstance(effect, Raise):
                 carrier.raise_job(effect.message, effect.exit_code)
             elif isinstance(effect, Prepare | Register | Start | Drop):
@@ -308,6 +354,32 @@ class Driver:
         else:
             call = partial(host.launched, launch.first, 1 if isinstance(effect, Register) else 2, status, why)
         self._carrier.post(partial(self._run, call))
+
+    def _deliver(self, effect: Deliver) -> None:
+        if self._outlets is None:
+            self._outlets = self._server.outlets(self._carrier.log)
+        self._outlets.deliver(effect.source, effect.channel, effect.data, self._carrier.now())
+
+    def _listen(self, effect: Listen) -> None:
+        if effect.size is not None or effect.oldest:
+            if self._outlets is None:
+                self._outlets = self._server.outlets(self._carrier.log)
+            self._outlets.limit = effect.size or self._outlets.limit
+            self._outlets.drop_oldest = effect.oldest
+        self._carrier.listen(effect.on)
+
+    def _drain(self) -> None:
+        """Let tools read what has been printed: at the job's end, for a while."""
+        if self._outlets is None:
+            return
+        from time import sleep
+
+        until = self._carrier.now() + _LAST_WORDS
+        while (now := self._carrier.now()) < until:
+            self._outlets.pump(now)
+            if not self._outlets.waiting:
+                break
+            sleep(_STEP)
 
     def _show(self, effect: Output) -> None:
         if self._output is not None:

@@ -13,11 +13,11 @@ from fluxpmix.pmix.types import Proc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from fluxpmix.pmix.gate import Judge, Verdict
     from fluxpmix.pmix.server import Server
     from fluxpmix.pmix.upcalls import Upcall
 
     Ask = Callable[[Upcall], None]
-    Gate = Callable[[int], str | None]
 
 
 class Keeper:
@@ -28,10 +28,10 @@ class Keeper:
         self.identity = Proc("", 0)  # the server's, named after its first job
         self._server: Server | None = None
         self._on_upcall: Ask | None = None
-        self._gate: Gate | None = None
+        self._gate: Judge | None = None
         self._spoiled = False
 
-    def take(self, identity: Proc, on_upcall: Ask, gate: Gate | None, make: Callable[[Ask, Gate], Server]) -> Server:
+    def take(self, identity: Proc, on_upcall: Ask, gate: Judge | None, make: Callable[[Ask, Judge], Server]) -> Server:
         """Return the server for a job's time; `make` makes it for the first one."""
         self._on_upcall, self._gate = on_upcall, gate
         if self._server is None:
@@ -58,7 +58,7 @@ class Keeper:
         elif self._server is not None:
             self._server.reply(upcall.id, Status.ERR_NOT_AVAILABLE)
 
-    def _admit(self, descriptor: int) -> str | None:
+    def _admit(self, descriptor: int) -> Verdict:
         if self._on_upcall is None:
             return "no job is running"
         return None if self._gate is None else self._gate(descriptor)

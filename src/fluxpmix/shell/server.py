@@ -16,17 +16,21 @@ from fluxpmix.pmix import attributes
 from fluxpmix.pmix.light import contextmanager
 from fluxpmix.pmix.record import Record, replace
 from fluxpmix.pmix.server import Server
-from fluxpmix.pmix.types import Info, Infos, Proc, Range
+from fluxpmix.pmix.status import Status
+from fluxpmix.pmix.types import Info, Infos, IofChannel, Proc, Range
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from fluxpmix.host.effects import Buffer, Level
     from fluxpmix.job.model import Job
     from fluxpmix.pmix.attributes import Attribute
+    from fluxpmix.pmix.gate import Judge
     from fluxpmix.pmix.library import Library
     from fluxpmix.pmix.upcalls import Upcall
     from fluxpmix.shell.keeper import Keeper
+    from fluxpmix.shell.outlets import Outlets
 
 RM_NAME = "fluxpmix"
 _DATASTORE = "PMIX_MCA_gds"
@@ -48,7 +52,7 @@ class Site(Record):
     cpus: Mapping[int, str | None] = {}
     packages: Mapping[int, int | None] = {}
     gpus: tuple[str, ...] = ()
-    gate: Callable[[int], str | None] | None = None  # who may connect, by descriptor: see `pmix/server.py`
+    gate: Judge | None = None  # who may connect, by descriptor: see `pmix/server.py`
     job_infos: Infos = ()  # besides the registration: what the carrier's users expect to find
     server_directives: Mapping[str, Any] = {}
     keeper: Keeper | None = None  # of a server that other jobs have after this one
@@ -65,13 +69,16 @@ class JobServer:
         on_upcall: Callable[[Upcall], None],
         serves: Collection[type[Upcall]],
         supported: Mapping[str, Collection[Attribute]] = {},
+        on_lost: Callable[[Proc], None] | None = None,
     ) -> None:
+        """`on_lost(proc)` hears, on libpmix's thread, of each peer that hangs up and had not finalized."""
         self._job = job
         self._site = site
         self._library = library
         self._on_upcall = on_upcall
         self._serves = serves
         self._supported = supported
+        self._on_lost = on_lost
         self._server: Server | None = None
         self._clients: set[Proc] = set()
         self._registered: list[str] = []  # namespaces
@@ -100,12 +107,20 @@ class JobServer:
             self._server = keeper.take(self.identity, self._on_upcall, site.gate, self._make)
             self.identity = keeper.identity
 
-    def _make(self, on_upcall: Callable[[Upcall], None], gate: Callable[[int], str | None] | None) -> Server:
+    def _make(self, on_upcall: Callable[[Upcall], None], gate: Judge | None) -> Server:
         with self._settings():
             server = Server(
                 self._library, on_upcall, serves=self._serves, gate=gate, directives=self._server_directives()
             )
         server.register_resources([Info(attributes.RM_NAME, RM_NAME)])
+        if (lost := self._on_lost) is not None and self._site.keeper is None:
+
+            def told(_status: int, source: Proc, infos: Infos) -> None:
+                # libpmix gathers these for a second: those after the first are named in the infos.
+                for proc in {source, *(info.value for info in infos if isinstance(info.value, Proc))}:
+                    lost(proc)
+
+            server.register_event_handler([Status.ERR_LOST_CONNECTION], told)
         for function, honoured in self._supported.items():
             server.register_attributes(function, [attribute.name for attribute in honoured])
         return server
@@ -189,6 +204,21 @@ class JobServer:
         else:
             self._open_server().define_process_set(members, name)
 
+    def forget(self, nspace: str) -> None:
+        """Drop a namespace that tools had."""
+        self._open_server().deregister_nspace(nspace)
+
+    def outlets(self, log: Callable[[Level, str], None]) -> Outlets:
+        """Return what gives output to the tools that pull it here."""
+        from fluxpmix.shell.outlets import Outlets
+
+        server = self._open_server()
+
+        def send(source: Proc, channel: int, data: Buffer) -> None:
+            server.iof_deliver(source, IofChannel(channel), data)
+
+        return Outlets(server.tool_progress, send, server.hang_up, log)
+
     def request_modex(self, proc: Proc, done: Callable[[int, bytes], None]) -> None:
         """Ask libpmix for what local `proc` put; `done` runs on libpmix's thread."""
         self._open_server().request_modex(proc, done)
@@ -255,6 +285,10 @@ class JobServer:
             attributes.NODEID: self._job.nodes[site.shell_rank].id,
             attributes.IOF_LOCAL_OUTPUT: False,
             attributes.SERVER_SHARE_TOPOLOGY: True,  # or every client would discover it again
+            # Rendezvous files in `tmpdir`: of the session, by process id, by the server's namespace. They say the job,
+            # and a server that is kept is not one job's.
+            attributes.SERVER_TOOL_SUPPORT: site.keeper is None,
+            attributes.SERVER_SESSION_SUPPORT: site.keeper is None,
             **site.server_directives,
         }
 

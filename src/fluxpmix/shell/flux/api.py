@@ -19,7 +19,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_INPUT, _NO_RESPONSE = 1, 1  # FLUX_POLLIN, FLUX_RPC_NORESPONSE
+_INPUT, _NO_RESPONSE, _STREAMING = 1, 1, 2  # FLUX_POLLIN, FLUX_RPC_NORESPONSE, FLUX_RPC_STREAMING
+_ANY_NODE = 0xFFFFFFFF  # FLUX_NODEID_ANY
 _ARGUMENTS_IN = 0  # FLUX_PLUGIN_ARG_IN
 _WRAPPED = 1  # TASKMAP_ENCODE_WRAPPED
 _SMALL = 1 << 14  # bytes; a larger payload is not copied
@@ -81,10 +82,12 @@ class Shell:
         self._kept: list[Any] = []  # handles that C holds
         self._complaints = 0
         self._answers: dict[int, tuple[Any, Callable[[int], None]]] = {}
+        self._streams: dict[int, tuple[Any, Callable[[bytes], None], Callable[[int], None]]] = {}
         self.on_error: Callable[[BaseException], None] = self._show
         ffi.def_extern("fluxpmix_topic", error=-1)(self._topic)
         ffi.def_extern("fluxpmix_request")(self._request)
         ffi.def_extern("fluxpmix_answer")(self._answer)
+        ffi.def_extern("fluxpmix_streamed")(self._streamed)
         ffi.def_extern("fluxpmix_ready")(self._ready)
 
     # -- what it is ------------------------------------------------------------------------------
@@ -190,6 +193,17 @@ class Shell:
                 lib.kill_task(token, signum)
             token = lib.flux_shell_task_next(self._shell)
 
+    def feed(self, ranks: set[int], data: bytes) -> int:
+        """Write to the standard input of tasks of this shell, b"": close it. Returns to how many."""
+        lib = self.lib
+        fed = 0
+        token = lib.flux_shell_task_first(self._shell)
+        while token:
+            if self._task(token).rank in ranks:
+                fed += lib.feed_task(token, data, len(data)) >= 0
+            token = lib.flux_shell_task_next(self._shell)
+        return fed
+
     # -- messages --------------------------------------------------------------------------------
 
     def serve(self, topic: bytes, call: Callable[[Request], None]) -> None:
@@ -212,6 +226,23 @@ class Shell:
         if not future or lib.flux_future_then(future, -1.0, lib.fluxpmix_answer, ffi.NULL) < 0:
             raise ShellError(f"cannot call broker {broker}: {os.strerror(ffi.errno)}")
         self._answers[int(ffi.cast("uintptr_t", future))] = (future, done)
+
+    def stream(self, topic: bytes, payload: bytes, came: Callable[[bytes], None], ended: Callable[[int], None]) -> Any:
+        """Ask a service of the broker's that answers again and again: `came(answer)`, and at last `ended(errno)`.
+
+        Returns what `stop_stream` wants.
+        """
+        lib, ffi = self.lib, self.ffi
+        future = lib.flux_rpc_raw(self.handle, topic, payload, len(payload), _ANY_NODE, _STREAMING)
+        if not future or lib.flux_future_then(future, -1.0, lib.fluxpmix_streamed, ffi.NULL) < 0:
+            raise ShellError(f"cannot ask {topic.decode()}: {os.strerror(ffi.errno)}")
+        self._streams[int(ffi.cast("uintptr_t", future))] = (future, came, ended)
+        return future
+
+    def stop_stream(self, future: Any) -> None:
+        """Take no more of the answers to `stream`."""
+        if self._streams.pop(int(self.ffi.cast("uintptr_t", future)), None) is not None:
+            self.lib.flux_future_destroy(future)
 
     def wait_for_request(self, topic: bytes, timeout: float, call: Callable[[Request], None]) -> bool:
         """Wait for one request, before there is a reactor, and handle it as `serve` does. False: none has come."""
@@ -301,6 +332,19 @@ class Shell:
         self.lib.flux_future_destroy(future)
         if found is not None:
             self._guarded(lambda: found[1](code))
+
+    def _streamed(self, future: Any, _data: Any) -> None:
+        key = int(self.ffi.cast("uintptr_t", future))
+        data, size = self.ffi.new("const void **"), self.ffi.new("size_t *")
+        if self.lib.flux_rpc_get_raw(future, data, size) < 0:
+            code = self.ffi.errno
+            _, _, ended = self._streams.pop(key)
+            self.lib.flux_future_destroy(future)
+            self._guarded(lambda: ended(code))
+            return
+        payload = bytes(self.ffi.buffer(data[0], size[0])) if size[0] else b""
+        self.lib.flux_future_reset(future)
+        self._guarded(lambda: self._streams[key][1](payload))
 
     def _ready(self, _reactor: Any, _watcher: Any, _events: int, data: Any) -> None:
         self._guarded(self.ffi.from_handle(data))

@@ -64,6 +64,8 @@ flux_future_t *flux_rpc_raw(flux_t *, const char *, const void *, size_t, uint32
 int flux_future_then(flux_future_t *, double, flux_continuation_f, void *);
 int flux_future_get(flux_future_t *, const void **);
 void flux_future_destroy(flux_future_t *);
+void flux_future_reset(flux_future_t *);
+int flux_rpc_get_raw(flux_future_t *, const void **, size_t *);
 int flux_request_decode_raw(const flux_msg_t *, const char **, const void **, size_t *);
 int flux_respond_raw(flux_t *, const flux_msg_t *, const void *, int);
 int flux_respond_error(flux_t *, const flux_msg_t *, int, const char *);
@@ -83,6 +85,7 @@ int release_shell(const char *);
 int set_task_variable(flux_shell_task_t *, const char *, const char *);
 int kill_task(flux_shell_task_t *, int);
 int serve_topic(flux_t *, const char *, flux_msg_handler_f, void *);
+int feed_task(flux_shell_task_t *, const char *, size_t);
 flux_msg_t *wait_for_request(flux_t *, const char *, double);
 
 extern "Python" {
@@ -90,6 +93,7 @@ extern "Python" {
     int fluxpmix_topic(flux_plugin_t *, const char *, flux_plugin_arg_t *, void *);
     void fluxpmix_request(flux_t *, flux_msg_handler_t *, const flux_msg_t *, void *);
     void fluxpmix_answer(flux_future_t *, void *);
+    void fluxpmix_streamed(flux_future_t *, void *);
     void fluxpmix_ready(flux_reactor_t *, flux_watcher_t *, int, void *);
 }
 """

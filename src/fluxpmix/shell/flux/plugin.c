@@ -81,6 +81,8 @@ flux_future_t *flux_rpc_raw(flux_t *, const char *, const void *, size_t, uint32
 int flux_future_then(flux_future_t *, double, flux_continuation_f, void *);
 int flux_future_get(flux_future_t *, const void **);
 void flux_future_destroy(flux_future_t *);
+void flux_future_reset(flux_future_t *);
+int flux_rpc_get_raw(flux_future_t *, const void **, size_t *);
 int flux_request_decode_raw(const flux_msg_t *, const char **, const void **, size_t *);
 int flux_respond_raw(flux_t *, const flux_msg_t *, const void *, int);
 int flux_respond_error(flux_t *, const flux_msg_t *, int, const char *);
@@ -102,6 +104,8 @@ int flux_aux_set(flux_t *, const char *, void *, void (*)(void *));
 int flux_pollfd(flux_t *);
 int flux_cmd_setenvf(flux_cmd_t *, int, const char *, const char *, ...);
 flux_future_t *flux_subprocess_kill(flux_subprocess_t *, int);
+int flux_subprocess_write(flux_subprocess_t *, const char *, const char *, size_t);
+int flux_subprocess_close(flux_subprocess_t *, const char *);
 
 enum { LEVEL_ERROR = 3 };
 static flux_shell_t *the_shell;
@@ -176,6 +180,16 @@ static int serve_topic(flux_t *handle, const char *topic, flux_msg_handler_f cal
     flux_msg_handler_allow_rolemask(handler, 2 /* any user */);
     flux_msg_handler_start(handler);
     return 0;
+}
+
+/* Write to a task's standard input; nothing: close it. */
+static int feed_task(flux_shell_task_t *task, const char *data, size_t size)
+{
+    flux_subprocess_t *process = flux_shell_task_subprocess(task);
+
+    if (!process)
+        return -1;
+    return size ? flux_subprocess_write(process, "stdin", data, size) : flux_subprocess_close(process, "stdin");
 }
 
 static double seconds(void)

@@ -35,6 +35,7 @@ from fluxpmix.shell.flux.api import Shell, ShellError, Wake
 from fluxpmix.shell.flux.exits import Exits
 from fluxpmix.shell.flux.leftovers import Hold
 from fluxpmix.shell.flux.options import Options
+from fluxpmix.shell.flux.outputlog import OutputLog
 from fluxpmix.shell.flux.service import FRAME, LOST, SETUP, Leaving, Peers, TooLarge
 from fluxpmix.shell.local import machine
 from fluxpmix.shell.local.guard import Guard
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
 
 _PATIENCE = 60.0  # seconds for the first shell's part of the set-up
 _CREDENTIAL = 64  # characters
+_OUTPUT = "pmix output"  # what the shell is held for
+_LAST_WORDS = 3.0  # seconds that what has been printed may take to come back from Flux
 _plugins: list[Plugin] = []  # for ever: C holds on to them
 
 
@@ -65,6 +68,7 @@ class Plugin:
         self._api = api
         self.rank = 0
         self.size = 1
+        self._job = (0, 0)  # number and size
         self._tracing = False
         self._started = False  # whether tasks run: before, an error ends the job
         self._driver: Driver | None = None
@@ -77,6 +81,8 @@ class Plugin:
         self._timer: Any = None
         self._alarm = inf  # when it goes off
         self._deadline: float | None = None  # when the driver wants to be woken
+        self._outputs: OutputLog | None = None  # while somebody listens
+        self._output_timer: Any = None  # while the shell is held for them
         self._setup = b""  # of shell 0, until the others have it
         self._credential = ""
         api.on_error = self._failed
@@ -149,12 +155,28 @@ class Plugin:
     def drop_tasks(self, launch: Launch, started: bool) -> None:
         """There are none."""
 
+    def listen(self, on: bool) -> None:
+        """Tell the driver what the job's tasks print, or no longer."""
+        if on and self._outputs is None:
+            job, size = self._job
+            self._outputs = OutputLog(self._api, job, size, self._printed, self._let_output_go)
+        elif not on and self._outputs is not None:
+            self._outputs.stop()
+            self._outputs = None
+            self._let_output_go()
+
+    def feed(self, numbers: Sequence[int], data: bytes) -> int:
+        """Write to the standard input of tasks of this shell."""
+        fed = self._api.feed(set(numbers), data)
+        return Status.SUCCESS if fed else Status.ERR_NOT_AVAILABLE
+
     # -- topics ------------------------------------------------------------------------------------
 
     def _init(self, _arguments: Any) -> None:
         api = self._api
         info = api.info()
         self.rank, self.size = info["rank"], info["size"]
+        self._job = info["jobid"], info["ntasks"]
         self._tracing = api.option("verbose") in (2, 3)
         options = Options.read(api.option)
         hosts = resources.hosts(info["R"])
@@ -187,6 +209,7 @@ class Plugin:
             timeout=options.timeout,
             ends_at=_ends_at(info),
             output=self._output,
+            sees_all_output=True,
         )
         self._timer = api.timer(self._timer_ended)
         with _given_topology(site.tmpdir, xml):
@@ -236,6 +259,7 @@ class Plugin:
             self._task_gone(task.rank, task.wait_status)
 
     def _finish(self, _arguments: Any) -> None:
+        self._hold_for_output()
         if self._leaving is not None:
             self._leaving.finished()
 
@@ -251,6 +275,8 @@ class Plugin:
     def _exit(self, _arguments: Any) -> None:
         if self._leaving is not None:
             self._leaving.close()
+        if self._outputs is not None:
+            self._outputs.stop()
         driver, self._driver = self._driver, None
         if driver is not None:
             if self._tracing:
@@ -273,6 +299,28 @@ class Plugin:
         if rank not in self._ended and self._driver is not None:
             self._ended.add(rank)
             self._driver.task_exited(rank, wait_status)
+
+    def _printed(self, rank: int, stream: int, data: bytes) -> None:
+        self._live().task_output(rank, stream, data)
+
+    def _hold_for_output(self) -> None:
+        """Stay until tools have all that the job has printed, which Flux logs with a delay; but not for long."""
+        if self._outputs is not None and not self._outputs.complete:
+            self._output_timer = self._api.timer(self._output_is_late)
+            self._api.set_timer(self._output_timer, _LAST_WORDS)
+            self._api.hold(_OUTPUT)
+
+    def _output_is_late(self) -> None:
+        if self._leaving is not None and self._leaving.waits:
+            self._api.set_timer(self._output_timer, _LAST_WORDS)
+        else:
+            self._let_output_go()
+
+    def _let_output_go(self) -> None:
+        timer, self._output_timer = self._output_timer, None
+        if timer is not None:
+            self._api.stop_watching(timer)
+            self._api.release(_OUTPUT)
 
     # -- messages ----------------------------------------------------------------------------------
 

@@ -144,6 +144,11 @@ class Leaving:
             if rank == 0:
                 api.serve(peers.topic(END), self._shell_finished)
 
+    @property
+    def waits(self) -> bool:
+        """Whether tasks of other shells may still run."""
+        return self._held
+
     def finished(self) -> None:
         """This shell's tasks have ended."""
         self._finished = True

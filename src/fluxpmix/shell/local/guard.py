@@ -1,8 +1,9 @@
-"""Who may connect to a job shell's PMIx server: the job's owner, from one of the job's processes.
+"""Who may connect to a job shell's PMIx server: the job's owner, as a task from the job's processes, else as a tool.
 
 libpmix listens on TCP and takes a client's word for its user id. The kernel knows better: whose the other
 end of a connection is, and which process holds it. Every process of a job is below its shell (orphans
-too: shells are subreapers), so a process is the job's if and only if it is found there.
+too: shells are subreapers), so a process is the job's if and only if it is found there. Another process of the
+owner's has to say that it is a tool, and may not take the name of a task.
 
 Runs on libpmix's thread, for each connection, before a byte of it is read (`pmix/gate.py`).
 """
@@ -13,11 +14,12 @@ import os
 from collections.abc import Callable
 from struct import pack, unpack_from
 
+from fluxpmix.pmix.greeting import TOOLS, Greeting
 from fluxpmix.shell.local.tasks import children
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    pass
+    from fluxpmix.pmix.gate import Verdict
 
 _SOCK_DIAG, _BY_FAMILY = 4, 20
 _ESTABLISHED = 1
@@ -27,21 +29,33 @@ _TRIES = 3  # a process that forks while we look may hide once
 class Guard:
     """Decides on connections. `log(message)` is told of each refusal; call it from any thread."""
 
-    def __init__(self, log: Callable[[str], None], *, by_process: bool = True) -> None:
+    def __init__(self, log: Callable[[str], None], *, nspace: str = "", by_process: bool = True) -> None:
+        """`nspace` is the job's; with `by_process` off, any process of the owner's may be a task."""
         self._log = log
+        self._nspace = nspace
         self._by_process = by_process
         self._uid = os.geteuid()
         self._shell = os.getpid()
         self._known: dict[int, str] = {}  # the processes that have connected: they seldom do again
 
-    def __call__(self, descriptor: int) -> str | None:
-        """Return None to let a connection in, or why it is closed."""
-        reason = self._judge(descriptor)
-        if reason is not None:
-            self._log(f"refused a connection to the PMIx server: {reason}")
+    def __call__(self, descriptor: int) -> Verdict:
+        """Return None to let a connection in, why it is closed, or `judge_tool`: it need first say what it is."""
+        verdict = self._judge(descriptor)
+        return self._refuse(verdict) if isinstance(verdict, str) else verdict
+
+    def judge_tool(self, greeting: Greeting) -> str | None:
+        """Judge a process of the owner's that is none of the job's by what it says that it is."""
+        if greeting.kind not in TOOLS:
+            return self._refuse("no process of the job holds its other end, and it is no tool")
+        if greeting.proc is not None and greeting.proc.nspace == self._nspace:
+            return self._refuse(f"a tool calls itself {greeting.proc}, a process of the job")
+        return None
+
+    def _refuse(self, reason: str) -> str:
+        self._log(f"refused a connection to the PMIx server: {reason}")
         return reason
 
-    def _judge(self, descriptor: int) -> str | None:
+    def _judge(self, descriptor: int) -> Verdict:
         import _socket
 
         sock = _socket.socket(fileno=os.dup(descriptor))
@@ -58,7 +72,7 @@ class Guard:
         if uid != self._uid:
             return f"it belongs to user {uid}, the job to user {self._uid}"
         if self._by_process and not self._held_below(inode):
-            return "no process of the job holds its other end"
+            return self.judge_tool
         return None
 
     def _held_below(self, inode: int) -> bool:

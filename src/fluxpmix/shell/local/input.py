@@ -158,6 +158,14 @@ class Inputs:
         for feed in list(self._feeds.values()):
             feed.write(data)
 
+    def give_to(self, rank: int, data: bytes) -> bool:
+        """Give data to one task, b"" for the end. Returns whether it still takes some."""
+        feed = self._feeds.get(rank)
+        if feed is None:
+            return False
+        feed.write(data)
+        return not data or rank in self._feeds
+
     def forget(self, rank: int) -> None:
         """A task is gone."""
         feed = self._feeds.pop(rank, None)

@@ -15,20 +15,20 @@ _LONGEST_LINE = 1 << 20  # bytes; a longer one goes in pieces
 
 
 class TaskPipes:
-    """Both streams. `emit(stream, data)` gets whole lines, stream 1 or 2; `closed()` is called when both are closed."""
+    """Both streams. `emit(stream, data)` gets whole lines, stream 1 or 2; `closed(stream)` says that one has ended."""
 
     def __init__(
         self,
         reactor: Reactor,
         fds: tuple[int, int],
         emit: Callable[[int, bytes], None],
-        closed: Callable[[], None],
+        closed: Callable[[int], None],
         unbuffered: bool,
     ) -> None:
         self.reactor = reactor
         self.emit = emit
         self.unbuffered = unbuffered
-        self._closed = closed
+        self.closed = closed
         self._pipes = [_Pipe(self, stream, fd) for stream, fd in enumerate(fds, 1)]
 
     @property
@@ -45,11 +45,6 @@ class TaskPipes:
         """Read what is there and no more, whoever holds the other ends."""
         for pipe in self._pipes:
             pipe.hang_up()
-
-    def closed(self) -> None:
-        """One of the pipes is closed."""
-        if not self.open:
-            self._closed()
 
 
 class _Pipe:
@@ -115,4 +110,4 @@ class _Pipe:
                 self._pipes.reactor.forget(self._fd)
             os.close(self._fd)
             self._fd = -1
-            self._pipes.closed()
+            self._pipes.closed(self._stream)

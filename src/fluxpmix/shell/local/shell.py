@@ -17,7 +17,7 @@ from fluxpmix.pmix.library import LibraryError, load
 from fluxpmix.pmix.light import partial, signal, suppress
 from fluxpmix.pmix.process import become_subreaper
 from fluxpmix.pmix.record import Record
-from fluxpmix.pmix.status import PmixError
+from fluxpmix.pmix.status import PmixError, Status
 from fluxpmix.shell.base import Driver
 from fluxpmix.shell.local import control, input, jobdir, machine, tasks
 from fluxpmix.shell.local.guard import Guard
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 _HIGH_WATER = 4 << 20  # bytes on their way to the launcher before the tasks must wait
 _LAST_WORDS = 1.0  # seconds that a dead task's pipes are listened to: its children may hold them open
+_STEP = 0.005  # seconds between looks whether all has come
 _REAPING = 5.0  # seconds for what was killed to be gone
 
 
@@ -90,6 +91,7 @@ class JobShell:
         self._by_pid: dict[int, _Task] = {}
         self._timer: Timer | None = None
         self._orphaned = False
+        self._heard = False  # whether the driver wants to hear what tasks print
         self._listener = listener
         self._keeper = keeper
         self._links: Links | None = None
@@ -182,6 +184,15 @@ class JobShell:
                 if number not in self._tasks:
                     self._driver.task_exited(number, tasks.NOT_FOUND << 8)
 
+    def listen(self, on: bool) -> None:
+        """Tell the driver what tasks print, or no longer."""
+        self._heard = on
+
+    def feed(self, numbers: Sequence[int], data: bytes) -> int:
+        """Write to the standard input of tasks."""
+        taken = [self._inputs.give_to(number, data) for number in numbers]
+        return Status.SUCCESS if any(taken) else Status.ERR_NOT_AVAILABLE
+
     # -- starting ----------------------------------------------------------------------------------
 
     def _open(self) -> None:
@@ -213,7 +224,7 @@ class JobShell:
             topology_signature=machine.topology_signature(),
             cpus={rank: idset.encode(cpus) for rank, cpus in self._bindings.items()},
             packages={rank: machine.package_of(cpus) for rank, cpus in self._bindings.items()},
-            gate=Guard(self._refused, by_process=not munge),
+            gate=Guard(self._refused, nspace=self._job.nspace, by_process=not munge),
             keeper=self._keeper,
         )
         ends_at = None if request.time_limit is None else self.now() + request.time_limit
@@ -303,7 +314,11 @@ class JobShell:
             for fd in (stdin, out[1], err[1]):
                 os.close(fd)
         pipes = TaskPipes(
-            self._reactor, (out[0], err[0]), partial(self._output, rank), self._check_drained, self._request.unbuffered
+            self._reactor,
+            (out[0], err[0]),
+            partial(self._output, rank),
+            partial(self._stream_ended, rank),
+            self._request.unbuffered,
         )
         task = _Task(rank, pid, pipes)
         self._tasks[rank] = self._by_pid[pid] = task
@@ -373,6 +388,13 @@ class JobShell:
         elif kind == control.LOST and self._driver is not None:
             self._driver.shell_lost(*values)  # type: ignore[arg-type]
         elif kind == control.FINISH:
+            self._finish(self.now() + _LAST_WORDS)
+
+    def _finish(self, until: float) -> None:
+        """Stop; but if a tool listens, when what other shells have sent of their tasks' output has come."""
+        if self._driver is not None and self._driver.host.awaits_output and self.now() < until:
+            self._reactor.call_later(_STEP, partial(self._finish, until))
+        else:
             self._reactor.stop()
 
     def _launcher_lost(self, _reason: str) -> None:
@@ -410,10 +432,17 @@ class JobShell:
     def _output(self, rank: int, stream: int, data: bytes) -> None:
         """Pass on what a task printed."""
         self._control.send(control.OUTPUT, rank, stream, data)
+        if self._heard and self._driver is not None:
+            self._driver.task_output(rank, stream, data)
         if self._control.stream.queued > _HIGH_WATER:
             self._control.stream.on_drained = self._resume
             for task in self._tasks.values():
                 task.pipes.pause(True)
+
+    def _stream_ended(self, rank: int, stream: int) -> None:
+        if self._driver is not None:
+            self._driver.task_output(rank, stream, b"")
+        self._check_drained()
 
     def _resume(self) -> None:
         self._control.stream.on_drained = None

@@ -1,0 +1,238 @@
+"""Tools beside a running job: they find it, see it, follow its output and feed its input; others are kept out."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from launching import CLIENTS, PATIENCE, Launch, libpmix
+
+pytestmark = pytest.mark.pmix
+EACH = pytest.mark.parametrize("server", ["4.2", "5.0"])
+# Says that it runs, prints when `go` is there, and ends.
+TASK = """
+touch $SAID/$FLUX_TASK_RANK
+while ! test -e $SAID/go; do sleep 0.02; done
+for line in one two; do echo $line $FLUX_TASK_RANK; done; echo error >&2
+while ! test -e $SAID/end; do sleep 0.02; done
+"""
+
+
+def started(job: Launch, *words: str, tasks: int = 4, text: str = TASK, **options: Any) -> subprocess.Popen[str]:
+    """Start a job and wait until all its tasks run."""
+    child = job.start(*words, "-n", str(tasks), "sh", "-c", text, **options)
+    for rank in range(tasks):
+        job.wait_for(str(rank))
+    return child
+
+
+def flux_pmix(job: Launch, *words: str, code: int = 0, **variables: str) -> str:
+    child = tool(job, *words, **variables)
+    out, err = child.communicate(timeout=PATIENCE)
+    assert child.returncode == code, (out, err)
+    return out + err
+
+
+def tool(job: Launch, *words: str, **variables: str) -> subprocess.Popen[str]:
+    child = subprocess.Popen(
+        [sys.executable, "-m", "fluxpmix.cli.main", *words],
+        env=job.environment(**variables),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    job.children.append(child)
+    return child
+
+
+def rendezvous(job: Launch, shell: int = 0) -> tuple[str, str]:
+    """The file of a shell's server, and the job's namespace."""
+    (path,) = job.tmpdir.glob(f"flux-pmix-*/{shell}/pmix.*.tool")
+    return str(path), path.read_text().partition(".shell.")[0]
+
+
+def end(job: Launch) -> None:
+    (job.said / "go").touch()
+    (job.said / "end").touch()
+
+
+@EACH
+def test_ps_shows_every_process_of_every_node(job: Launch, server: str) -> None:
+    child = started(job, "-N2", "-o", f"libpmix={libpmix(server)}")
+    _, name = rendezvous(job)
+    for words in ((), (name,)):
+        title, head, *rows = flux_pmix(job, "ps", *words).splitlines()
+        assert title == f"job {name}: 4 process(es) on 2 node(s), 4 running"
+        assert head.split() == ["RANK", "HOST", "PID", "STATE", "PROGRAM"]
+        fields = [row.split() for row in rows]
+        assert [row[0] for row in fields] == ["0", "1", "2", "3"]
+        assert {row[3] for row in fields} == {"running"} and {row[4] for row in fields} == {"sh"}
+        assert len({row[1] for row in fields}) == 2
+        for row in fields:
+            assert f"PMIX_RANK={row[0]}" in Path(f"/proc/{row[2]}/environ").read_text().split("\0")
+    assert name in flux_pmix(job, "ps", "--all")
+    end(job)
+    job.finish(child)
+
+
+def test_ps_watches_until_the_job_has_ended(job: Launch) -> None:
+    child = started(job, tasks=1)
+    watching = tool(job, "ps", "--watch", "--interval=0.1s")
+    assert watching.stdout is not None and watching.stdout.readline().endswith("1 running\n")
+    end(job)
+    job.finish(child)
+    out, _ = watching.communicate(timeout=PATIENCE)
+    assert out.endswith("has ended\n") and watching.returncode == 0
+
+
+@EACH
+def test_output_follows_the_ranks_that_are_named_over_nodes(job: Launch, server: str) -> None:
+    said = job.said / "err"
+    with said.open("w") as log:
+        child = started(job, "-vv", "-N2", "-o", f"libpmix={libpmix(server)}", stderr=log)
+    following = tool(job, "output", "--ranks=1-2", "-l")
+    job.until(lambda: "is pulled" in said.read_text(), "the output is not pulled")
+    end(job)
+    out, err = following.communicate(timeout=PATIENCE)
+    assert sorted(out.splitlines()) == ["1: one 1", "1: two 1", "2: one 2", "2: two 2"]
+    assert sorted(err.splitlines()) == ["1: error", "2: error"]
+    assert following.returncode == 0
+    assert len(job.finish(child).lines) == 8, "the job's own output is as ever"
+
+
+@EACH
+def test_attach_runs_a_command_for_each_rank_or_says_how(job: Launch, server: str) -> None:
+    child = started(job, "-N2", "-o", f"libpmix={libpmix(server)}")
+    lines = flux_pmix(job, "attach").splitlines()
+    assert [line.split("#")[1].split(":")[0].strip() for line in lines] == [f"rank {rank}" for rank in range(4)]
+    pids = [line.split()[2] for line in lines]
+    assert all(line.startswith("gdb -p ") for line in lines)
+    out = flux_pmix(job, "attach", "--ranks=1,3", "--", "echo", "{{rank}}={{pid}} {other}")
+    assert out.splitlines() == [f"1={pids[1]} {{other}}", f"3={pids[3]} {{other}}"]
+    assert "rank 9 is not running" in flux_pmix(job, "attach", "--ranks=9", code=1)
+    end(job)
+    job.finish(child)
+
+
+def test_a_job_that_is_not_there_is_a_line(job: Launch) -> None:
+    assert "no job of yours runs" in flux_pmix(job, "ps", code=1)
+    assert "does not run on this machine" in flux_pmix(job, "output", "fNoSuch", code=1)
+    child = started(job, tasks=1)
+    _, name = rendezvous(job)
+    text = flux_pmix(job, "ps", "fNoSuch", code=1)
+    assert name in text and text.count("\n") == 1
+    end(job)
+    job.finish(child)
+
+
+# -- a tool in C ----------------------------------------------------------------------------------------
+
+
+def compiled(job: Launch, path: str) -> Path:
+    program = job.directory / "ctool"
+    library = [path, f"-Wl,-rpath,{os.path.dirname(path)}"] if os.sep in path else [f"-l:{path}"]
+    build = ["cc", "-o", str(program), str(CLIENTS / "tool.c"), *library]
+    try:
+        subprocess.run(build, check=True, capture_output=True)
+    except OSError as error:
+        pytest.skip(f"no C compiler: {error}")
+    return program
+
+
+@pytest.mark.parametrize(("server", "client"), [("4.2", "4.2"), ("4.2", "5.0"), ("5.0", "4.2"), ("5.0", "5.0")])
+def test_a_tool_in_c_asks_pulls_and_pushes(job: Launch, server: str, client: str) -> None:
+    program = compiled(job, libpmix(client))
+    text = "touch $SAID/$FLUX_TASK_RANK; cat; echo done $FLUX_TASK_RANK; echo error >&2"
+    child = started(job, "-N2", "-o", f"libpmix={libpmix(server)}", text=text, stdin=subprocess.PIPE)
+    path, name = rendezvous(job, shell=1)
+    done = subprocess.run(
+        [program, path, name, "pushed\n"],
+        env=job.environment(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 0, done
+    lines = done.stdout.splitlines()
+    assert lines[0] == "processes 4"
+    expected = [f"{rank} 2 pushed" for rank in range(4)] + [f"{rank} 2 done {rank}" for rank in range(4)]
+    expected += [f"{rank} 4 error" for rank in range(4)]
+    assert set(expected) <= set(lines), done
+    assert job.finish(child).out.count("pushed\n") == 4
+
+
+def test_input_for_tasks_that_have_none_is_refused(job: Launch) -> None:
+    child = started(job, tasks=1)  # standard input is /dev/null
+    path, name = rendezvous(job)
+    script = (
+        "import sys\n"
+        "from fluxpmix.pmix.status import PmixError, describe\n"
+        "from fluxpmix.pmix.tool import Tool\n"
+        "from fluxpmix.pmix.types import Proc\n"
+        f"with Tool(file={path!r}) as tool:\n"
+        "    for rank in (0, 7):\n"
+        "        try:\n"
+        f"            tool.iof_push([Proc({name!r}, rank)], b'x')\n"
+        "        except PmixError as error:\n"
+        "            print(describe(error.status))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=job.environment(), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout.split() == ["PMIX_ERR_NOT_AVAILABLE", "PMIX_ERR_NOT_FOUND"], done
+    end(job)
+    job.finish(child)
+
+
+# -- who may not ----------------------------------------------------------------------------------------
+
+CLAIM = """
+import sys
+from fluxpmix.pmix import attributes as a
+from fluxpmix.pmix.status import PmixError
+from fluxpmix.pmix.tool import Tool
+from fluxpmix.pmix.types import DataType, Info
+name = [Info(a.TOOL_NSPACE, sys.argv[2]), Info(a.TOOL_RANK, int(sys.argv[3]), DataType.PROC_RANK)]
+try:
+    with Tool(file=sys.argv[1], directives=name) as tool:
+        print('in', tool.proc)
+except PmixError as error:
+    print('refused')
+"""
+
+
+@EACH
+def test_a_tool_may_name_itself_but_not_as_a_task_of_the_job(job: Launch, server: str) -> None:
+    child = started(job, "-o", f"libpmix={libpmix(server)}", tasks=2)
+    path, name = rendezvous(job)
+
+    def claim(nspace: str, rank: int) -> str:
+        command = [sys.executable, "-c", CLAIM, path, nspace, str(rank)]
+        done = subprocess.run(command, env=job.environment(), capture_output=True, text=True, timeout=60, check=False)
+        return done.stdout.strip()
+
+    assert claim("my-own", 5) == "in my-own:5"
+    assert claim(name, 1) == "refused"
+    # libpmix says a second later that somebody has left.
+    job.until(lambda: claim("my-own", 5) == "in my-own:5", "the name is not free again")
+    end(job)
+    result = job.finish(child)
+    assert f"a tool calls itself {name}:1, a process of the job" in result.err
+
+
+@EACH
+def test_a_tool_that_is_killed_while_it_reads_leaves_nothing(job: Launch, server: str) -> None:
+    text = "touch $SAID/$FLUX_TASK_RANK; while ! test -e $SAID/end; do echo line; done"
+    child = started(job, "-N2", "-o", f"libpmix={libpmix(server)}", text=text, tasks=2, stdout=subprocess.DEVNULL)
+    following = tool(job, "output")
+    assert following.stdout is not None and following.stdout.readline()
+    following.kill()
+    following.communicate()
+    assert "2 running" in flux_pmix(job, "ps")
+    end(job)
+    job.finish(child)
