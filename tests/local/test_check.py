@@ -82,10 +82,28 @@ def test_all_forms_say_the_same(job: Launch) -> None:
     assert html == page.html(summary) and "http" not in html and html.count("<tr>") == len(summary.rows)
 
 
-def test_outside_a_job_it_says_how_to_run_it() -> None:
+@pytest.mark.parametrize("words", [["check"], ["pmi", "barrier"]], ids=lambda words: words[0])
+def test_outside_a_job_it_says_how_to_run_it(words: list[str]) -> None:
     env = {name: value for name, value in os.environ.items() if not name.startswith("PMIX_")}
-    done = subprocess.run([*COMMAND, "check"], env=env, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 2 and "prterun -n 4 flux-pmix check" in done.stderr and done.stderr.count("\n") == 1
+    done = subprocess.run([*COMMAND, *words], env=env, capture_output=True, text=True, timeout=60, check=False)
+    says = f"prterun -n 4 flux-pmix {' '.join(words)}"
+    assert done.returncode == 2 and says in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.pmix
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["--timeout", "soon"], 2, "--timeout 'soon'"),
+        (["extra"], 2, "takes no argument"),
+        (["--compare", "A.json"], 2, "wants two reports"),
+        (["--json", "/nowhere/r.json", "--timeout", "2s"], 1, "name a file that you can write"),
+    ],
+)
+def test_a_check_that_makes_no_sense_is_one_line(job: Launch, words: list[str], code: int, says: str) -> None:
+    err = job.run("-n1", *COMMAND, "check", *words, code=code).err
+    ours = [line for line in err.splitlines() if line.startswith("flux-pmix: error: ")]
+    assert len([line for line in ours if says in line]) == 1 and "Traceback" not in err, err
 
 
 @pytest.mark.pmix
@@ -249,14 +267,44 @@ def test_the_page_fits_a_phone_in_a_real_browser(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["barrier", "--count", "5"], "barrier of 4 ranks: "),
-        (["exchange", "--bytes", "64K", "--count", "2"], "exchange of 65536 bytes from each of 4 ranks, 4 gets"),
-        (["exchange", "--sparse"], "by direct modex"),
-        (["info"], "size       4"),
+        (["barrier", "--count", "5"], ["barrier of 4 ranks: ", "median of 5"]),
+        (
+            ["exchange", "--bytes", "64K", "--count", "2"],
+            [
+                "exchange of 65536 bytes from each of 4 ranks, 4 gets:",
+                "\n  put  ",
+                "\n  commit  ",
+                "\n  fence ",
+                "\n  get  ",
+            ],
+        ),
+        (["exchange", "--sparse"], ["2 gets by direct modex:", "\n  direct modex "]),
+        (["info"], ["size       4"]),
     ],
 )
-def test_one_operation_and_its_time(job: Launch, words: list[str], says: str) -> None:
-    assert says in job.run("-N2", "-n4", *COMMAND, "pmi", *words).out
+def test_one_operation_and_its_time(job: Launch, words: list[str], says: list[str]) -> None:
+    out = job.run("-N2", "-n4", *COMMAND, "pmi", *words).out
+    assert [each for each in says if each not in out] == [], out
+
+
+@pytest.mark.pmix
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], "an operation is missing"),
+        (["barier"], "did you mean barrier?"),
+        (["barrier", "extra"], "'extra' was given"),
+        (["barrier", "--count", "0"], "1 or more"),
+        (["exchange", "--bytes", "2G"], "up to 1024M"),
+        (["exchange", "--bytes", "2000M"], "up to 1024M"),
+        (["get"], "needs a key"),
+        (["get", "key", "--rank", "5000000000"], "a rank is a whole number"),
+        (["get", "key", "--timeout", "soon"], "--timeout 'soon'"),
+    ],
+)
+def test_what_makes_no_sense_is_one_line(job: Launch, words: list[str], says: str) -> None:
+    err = job.run("-n1", *COMMAND, "pmi", *words, code=2).err
+    assert says in err.splitlines()[0] and len(err.splitlines()) == 2, err  # the other is the launcher's
 
 
 @pytest.mark.pmix

@@ -22,8 +22,8 @@ def _bytes(text: str) -> int:
     """Convert a number of bytes, with K or M for 1024 and 1024 * 1024."""
     unit = {"K": 1 << 10, "M": 1 << 20}.get(text[-1:].upper(), 1)
     digits = text[:-1] if unit > 1 else text
-    if not (digits.isascii() and digits.isdigit()):
-        raise ValueError("a number of bytes is expected, e.g. 4096, 64K or 1M")
+    if not (digits.isascii() and digits.isdigit()) or len(digits) > 10 or int(digits) * unit > 1 << 30:
+        raise ValueError("a number of bytes up to 1024M is expected, e.g. 4096, 64K or 1M")
     return int(digits) * unit
 
 
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str]) -> int:
     from fluxpmix.cli.check import connect
     from fluxpmix.pmix.status import PmixError
 
-    client = connect()
+    client = connect("pmi barrier")
     try:
         operations[name](client, {**parsed.values, "key": key})
     except PmixError as error:
@@ -88,17 +88,20 @@ def _exchange(client: Client, options: Mapping[str, Any]) -> None:
 
     from fluxpmix.pmix.types import Proc, Scope
 
-    size, amount, sparse = _size(client), options.get("bytes", 64), "sparse" in options
+    size, amount = _size(client), options.get("bytes", 64)
+    sparse = "sparse" in options and size > 1
     me = client.proc
     others = range(size)
     if sparse:
         others = sorted({(me.rank + 1) % size, (me.rank - 1) % size})  # type: ignore[assignment]
-    steps: dict[str, list[float]] = {"put, commit": [], "fence": [], "get": []}
+    reading = "direct modex" if sparse else "get"
+    steps: dict[str, list[float]] = {"put": [], "commit": [], "fence": [], reading: []}
     for turn in range(options.get("count", 1)):
         blob = os.urandom(amount)
         client.fence()
         marks = [time.perf_counter()]
         client.put(Scope.GLOBAL, f"exchange.{turn}", blob)
+        marks.append(time.perf_counter())
         client.commit()
         marks.append(time.perf_counter())
         client.fence(collect=not sparse)
@@ -112,8 +115,9 @@ def _exchange(client: Client, options: Mapping[str, Any]) -> None:
             steps[name].append(end - start)
     client.fence()  # who is done must not go while others still ask for what it put
     how = f"{len(others)} gets by direct modex" if sparse else f"{size} gets"
-    shown = "; ".join(f"{name} {_times(taken)}" for name, taken in steps.items())
-    _say(client, f"exchange of {amount} bytes from each of {size} ranks, {how}: {shown}")
+    _say(client, f"exchange of {amount} bytes from each of {size} ranks, {how}:")
+    for name, taken in steps.items():
+        _say(client, f"  {name:<12} {_times(taken)}")
 
 
 def _get(client: Client, options: Mapping[str, Any]) -> None:
@@ -123,7 +127,7 @@ def _get(client: Client, options: Mapping[str, Any]) -> None:
 
     who = client.job
     if "rank" in options:
-        if not options["rank"].isdigit():
+        if not options["rank"].isdecimal() or len(options["rank"]) > 9:
             raise UsageError(f"--rank {options['rank']!r}: a rank is a whole number, 0 or more")
         who = Proc(client.proc.nspace, int(options["rank"]))
     try:

@@ -35,10 +35,7 @@ OPTIONS = (
 )
 USAGE = "flux-pmix check [OPTIONS...]"
 PURPOSE = "Say how complete the PMIx of a launcher is; run it as the program of a job of 2 ranks or more."
-HOW = (
-    "flux-pmix run -n 4 flux-pmix check, prterun -n 4 flux-pmix check, srun -n 4 --mpi=pmix flux-pmix check, "
-    "flux run -n4 -o pmi=pmix flux-pmix check"
-)
+WAYS = "flux-pmix run -n 4 {0}, prterun -n 4 {0}, srun -n 4 --mpi=pmix {0}, flux run -n4 -o pmi=pmix {0}"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -46,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
     parsed = parse(OPTIONS, arguments)
     options = parsed.values
     if "help" in options:
-        print(help_page(USAGE, PURPOSE, OPTIONS, f"Ways to run it: {HOW}."))
+        print(help_page(USAGE, PURPOSE, OPTIONS, f"Ways to run it: {WAYS.format('flux-pmix check')}."))
         return 0
     if "compare" in options:
         return _compare(options["compare"], *parsed.rest)
@@ -63,13 +60,14 @@ def main(arguments: Sequence[str]) -> int:
     return _check(connect(), options, seconds)
 
 
-def connect() -> Client:
-    """Connect to the server of the job that this process is part of. Raises CommandError."""
+def connect(command: str = "check") -> Client:
+    """Connect to the server of the job that this process, a `flux-pmix COMMAND`, is part of. Raises CommandError."""
     from fluxpmix.pmix.client import Client
     from fluxpmix.pmix.status import PmixError
 
     if not any(name.startswith("PMIX_SERVER_URI") for name in os.environ):
-        raise UsageError(f"this process was not started by a PMIx launcher; run it as a job's program: {HOW}")
+        how = WAYS.format(f"flux-pmix {command}")
+        raise UsageError(f"this process was not started by a PMIx launcher; run it as a job's program: {how}")
     try:
         return Client()
     except PmixError as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from fluxpmix.cli.check import gathering, page, report
 from fluxpmix.cli.check.judging import Truth, judge
@@ -56,7 +57,8 @@ class Writer:
             )
         self._say(self._title, *report.body(self._rows, verbose=self._verbose))
         if self._operations:
-            self._files()
+            with suppress(CommandError):  # said at the end: the other ranks wait for this one
+                self._files()
             so_far = report.score(Summary(self._title, self._facts, self._rows, self._complaints))
             names = ", ".join(row.name for row in self._last)
             self._say(f"\nso far {so_far}", f"\n{_AT_LAST}, for some launchers come to their end in them: {names}")
