@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 typedef struct {
     char nspace[256];
@@ -84,6 +85,7 @@ int main(int argc, char **argv)
                 return 2; /* together: the barrier before is not timed */
             if (kind == 1 && (PMIx_Put(SCOPE_GLOBAL, "blob", &value) || PMIx_Commit()))
                 return 3;
+            usleep(50000); /* and what was committed is with the server */
             start = now();
             if (PMIx_Fence(NULL, 0, kind ? NULL : &collect, kind ? 0 : 1))
                 return 4;

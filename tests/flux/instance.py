@@ -30,7 +30,13 @@ ATTRIBUTES = "flux getattr size; flux getattr broker.mapping; flux getattr insta
 class Instance:
     """A Flux instance, and jobs in it."""
 
-    def __init__(self, size: int, plugin: Path, *options: str, variables: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        size: int,
+        plugin: Path,
+        *options: str,
+        variables: dict[str, str] | None = None,
+    ) -> None:
         self.size = size
         self.variables = variables or {}
         self.plugin = plugin

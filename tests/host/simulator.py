@@ -8,6 +8,7 @@ from typing import Any
 
 from fluxpmix.host.effects import Drop, Effect, Log, Prepare, Raise, Register, Reply, Send, Start
 from fluxpmix.host.host import Host
+from fluxpmix.host.sized import Appetite
 from fluxpmix.job.model import App, Job, Node, Session
 from fluxpmix.job.taskmap import TaskMap
 from fluxpmix.pmix import attributes
@@ -46,6 +47,7 @@ class Network:
         timeout: float | None = None,
         exchange: str = "tree",
         oversubscribe: bool = True,
+        large: int = 60,
     ) -> None:
         self.job = make_job(counts)
         self.hosts = [
@@ -55,6 +57,7 @@ class Network:
                 fanout=fanout,
                 default_timeout=timeout,
                 exchange=exchange,
+                appetite=Appetite(large, large),
                 oversubscribe=oversubscribe,
             )
             for n in range(len(counts))

@@ -5,12 +5,16 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from simulator import Network, procs
+from simulator import Network
 
 from fluxpmix.host import bruck, frames
+from fluxpmix.host.collective import EXCHANGES
 from fluxpmix.host.frames import Message, Tag
 from fluxpmix.host.host import Host
+from fluxpmix.host.sized import Appetite
+from fluxpmix.pmix import attributes
 from fluxpmix.pmix.status import Status
+from fluxpmix.pmix.types import Info
 
 
 @settings(deadline=None)
@@ -80,9 +84,9 @@ def test_a_barrier_goes_over_the_tree_whatever_the_exchange() -> None:
     assert network.sent == 2 * 7
 
 
-@pytest.mark.parametrize("exchange", ["tree", "bruck"])
+@pytest.mark.parametrize("exchange", EXCHANGES)
 def test_a_thousand_fences_in_a_row_stand_without_a_pause(exchange: str) -> None:
-    network = Network([1] * 16, exchange=exchange)
+    network = Network([1] * 16, exchange=exchange, large=5 * 16)  # "auto": some are
     left = dict.fromkeys(range(16), 1000)
     shell_of: dict[int, int] = {}
     expected: dict[int, bytes] = {}
@@ -158,9 +162,52 @@ def test_an_unknown_exchange_is_named() -> None:
         Host(network.job, 0, exchange="ring")
 
 
-@pytest.mark.parametrize("shells", [2, 3, 9])
-def test_auto_is_the_exchange_among_peers(shells: int) -> None:
-    network = Network([1] * shells, exchange="auto")
-    network.fence(shells - 1, procs(), b"x")
-    ((_, queue),) = list(network.queues.items())[:1]
-    assert frames.decode(queue[0], shells).tag is Tag.STEP
+@pytest.mark.parametrize(("large", "tag"), [(0, Tag.DOWN), (1, Tag.STEP), (8, Tag.STEP)])
+@pytest.mark.parametrize("fanout", [1, 3, 16])
+@pytest.mark.parametrize("shells", [2, 3, 9, 30])
+def test_data_go_among_peers_where_any_shell_has_much(shells: int, fanout: int, large: int, tag: Tag) -> None:
+    network = Network([1] * shells, fanout, exchange="auto", large=1000 * shells)
+    blobs = [bytes([shell]) * (1000 if shell < large else 999) for shell in range(shells)]
+    ids = [network.fence(shell, data=blobs[shell]) for shell in range(shells)]
+    tags = set()
+    while network.queues:
+        pair = next(iter(network.queues))
+        tags.add(frames.decode(network.queues[pair][0], shells).tag)
+        network.deliver(pair)
+    assert [network.replies[id_] for id_ in ids] == [(0, b"".join(blobs))] * shells
+    assert tag in tags and (Tag.DOWN in tags) != (Tag.STEP in tags)
+    assert network.idle
+
+
+def test_data_that_come_again_and_again_are_worth_links_sooner() -> None:
+    appetite = Appetite(first=1000, again=100)
+    for size in (99, 100, 99):
+        appetite.moved(size, among_peers=False)
+    assert appetite.wants(1000) and not appetite.wants(999)
+    appetite.moved(100, among_peers=False)
+    assert appetite.wants(100) and not appetite.wants(99)
+    once = Appetite(first=1000, again=100)
+    once.moved(1, among_peers=True)
+    assert once.wants(100)
+    assert not Appetite(1, 1, possible=lambda: False).wants(1000)
+
+
+def test_a_failure_beside_large_data_moves_none_of_them() -> None:
+    network = Network([1] * 9, 2, exchange="auto", large=1000)
+    failed = (Info(attributes.LOCAL_COLLECTIVE_STATUS, int(Status.ERR_PROC_TERM_WO_SYNC)),)
+    ids = [network.fence(shell, data=bytes(500), extra=failed if shell == 4 else ()) for shell in range(9)]
+    network.run()
+    assert [network.replies[id_] for id_ in ids] == [(int(Status.ERR_PROC_TERM_WO_SYNC), b"")] * 9
+    assert network.sent_bytes < 9 * 500 and network.idle
+
+
+@pytest.mark.parametrize("tag", [Tag.LARGE, Tag.AMONG])
+def test_word_of_large_data_that_brings_data_is_refused(tag: Tag) -> None:
+    network = Network([1] * 3, exchange="auto")
+    for shell in range(2):
+        network.fence(shell, data=b"a")
+    source, target = (0, 1) if tag is Tag.AMONG else (1, 0)
+    sent = frames.decode(network.queues[1, 0][0], 3)
+    bad = Message(tag, sent.operation, 0, sent.digest, 0, ((source, b"x"),))
+    network.perform(target, network.hosts[target].receive(source, b"".join(frames.encode(bad)), 0.0))
+    assert network.hosts[target].counters["malformed"] == 1

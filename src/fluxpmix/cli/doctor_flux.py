@@ -41,6 +41,7 @@ def report() -> Iterator[tuple[str, str]]:
         yield "flux", "not found; none is needed to run on this machine"
         return
     yield "flux", f"{_version(flux)} at {flux}"
+    yield "links", _links()
     if plugin is not None:
         yield "job", _prove(flux, os.path.dirname(plugin.lua))
         if os.path.exists(plugin.upmi):
@@ -52,6 +53,16 @@ def _plugins(plugin: Plugin | None) -> Iterator[tuple[str, Kind, str]]:
 
     yield plugin.file if plugin else "", embedding.SHELL, "of jobs"
     yield plugin.upmi if plugin else "", embedding.UPMI, "of brokers and flux pmi"
+
+
+def _links() -> str:
+    """Say whether shells can send large data to each other directly."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return f"of shells to each other, for large data: with cryptography {version('cryptography')}"
+    except PackageNotFoundError:
+        return "none, large data go through Flux: pip install 'fluxpmix[flux]' brings what they need"
 
 
 def _obstacle() -> str | None:

@@ -115,7 +115,7 @@ SHELL_OPTIONS = (
     ShellOption("output.mode", _output_mode, "truncate or append: how output files are opened"),
     ShellOption("oversubscribe", _switch, "on or off: whether tasks may share cores (default on)"),
     ShellOption("libpmix", _text, "PATH: the libpmix to use"),
-    ShellOption("pmix.exchange", _exchange, "tree, bruck or auto: how fences with data move (default tree)"),
+    ShellOption("pmix.exchange", _exchange, "tree, bruck, or auto by size: how fences with data move (default tree)"),
     ShellOption("pmix.fanout", _fanout, "N: children of a node of the tree over the shells (default 16)"),
     ShellOption("pmix.pset.NAME", _ranks, "RANKS: a process set, e.g. pmix.pset.left=0-3"),
     ShellOption("pmix.timeout", _timeout, "FSD or none: limit of an operation that sets none (default none)"),

@@ -103,7 +103,7 @@ class Bruck(Movement):
         for offset, wanted in plan(len(self.members)):
             if wanted == self._has:
                 frame = frame or self._encoded()
-                out.append(Send(self._ahead(-offset), frame))
+                out.append(Send(self._ahead(-offset), frame, lateral=True))
 
     def _encoded(self) -> Frame:
         runs: list[tuple[int, Sequence[Buffer]]] = []

@@ -2,8 +2,9 @@
 
 A collective is named by its operation, its participants *and* a generation: the same processes may start
 the next one before a slow shell has left the last. How the bytes move is a `Movement`: a barrier goes up and
-down a tree (`tree.py`), data may go among peers (`bruck.py`); all shells choose alike, by the directive and
-the number of members. Blobs are ordered by shell rank, so all shells hand out the same bytes.
+down a tree (`tree.py`), data may go among peers (`bruck.py`), or as their size wants (`sized.py`); all shells
+choose alike, by the directive and the number of members. Blobs are ordered by shell rank, so all shells hand out
+the same bytes.
 A frame of a generation that is over is dropped and counted; it never starts a collective.
 
 Every one ends: with all contributions, at its deadline, with a shell that is lost, or with a process that
@@ -20,6 +21,7 @@ from fluxpmix.host.directory import Directory
 from fluxpmix.host.effects import Buffer, Effect, Level, Log, Send
 from fluxpmix.host.frames import DIGEST_SIZE, Message, Tag, encode
 from fluxpmix.host.movement import Key, Movement, among
+from fluxpmix.host.sized import Appetite, Sized
 from fluxpmix.host.tree import Tree
 from fluxpmix.job import idset
 from fluxpmix.pmix.status import Status, describe
@@ -36,8 +38,7 @@ Done: TypeAlias = Callable[[int, Sequence[Buffer]], Effect]
 SUCCESS = int(Status.SUCCESS)
 # How long a shell is waited for before it is asked whether it will ever contribute (seconds).
 PATIENCE = 1.0
-# How collectives with data move. "auto" is for shells that reach each other directly: Bruck's exchange wins there
-# from two shells on, in simulation (docs/scale.md). Where brokers or few processors are shared, the tree does.
+# How collectives with data move: over the tree, among peers (Bruck's exchange), or as their size wants.
 EXCHANGES = ("auto", "tree", "bruck")
 
 
@@ -84,7 +85,16 @@ class _Series:
 class Collectives:
     """Every collective of one shell. Methods append the effects they want to `out`."""
 
-    def __init__(self, directory: Directory, me: int, shells: int, fanout: int, exchange: str = "tree") -> None:
+    def __init__(
+        self,
+        directory: Directory,
+        me: int,
+        shells: int,
+        fanout: int,
+        exchange: str = "tree",
+        appetite: Appetite | None = None,
+    ) -> None:
+        """`appetite` is this shell's for moving data among peers, where "auto" leaves it the choice."""
         if fanout < 1:
             raise ValueError(f"fan-out {fanout}: at least 1")
         if exchange not in EXCHANGES:
@@ -94,6 +104,7 @@ class Collectives:
         self._shells = shells
         self._fanout = fanout
         self._exchange = exchange
+        self._appetite = appetite or Appetite()
         self._series: dict[Key, _Series] = {}
         self._names: dict[bytes, bytes] = {}
         self._running = 0
@@ -193,7 +204,7 @@ class Collectives:
             if complaint is None and generation in series.open:
                 self._advance(series, generation, one, out)
             return complaint
-        if message.tag is Tag.DOWN:
+        if message.tag in (Tag.DOWN, Tag.AMONG):
             return "a result of a collective that this shell has not entered"
         if message.tag is Tag.FAIL:
             series.failed.setdefault(generation, message.status or int(Status.ERROR))
@@ -253,8 +264,10 @@ class Collectives:
         self, key: Key, generation: int, members: Sequence[int], blob: Buffer | None, status: int
     ) -> Movement:
         """Choose how to move: by what every participant knows alike, so by nothing of this shell's own."""
-        if blob is not None and self._exchange != "tree":
+        if blob is not None and self._exchange == "bruck":
             return Bruck(key, generation, members, self._me, blob, status)
+        if blob is not None and self._exchange == "auto":
+            return Sized(key, generation, members, self._me, blob, status, self._fanout, self._appetite)
         return Tree(key, generation, members, self._me, blob, status, self._fanout)
 
     def _take(

@@ -34,6 +34,7 @@ _AGAIN, _AT_MOST = 0.005, 0.5
 # How long libpmix has to answer for a rank that has finalized: it does at once, or never.
 _LAST_WORD = 1.0
 _RESERVED = "pmix"
+_LATERAL = 4 << 20  # bytes of an answer, from which on a link of its own is worth opening
 _HONOURED = frozenset(
     (
         attributes.REQUIRED_KEY,
@@ -303,7 +304,8 @@ class DirectModexes(Capability):
         if status == SUCCESS:
             self.counters["fetched for others"] += 1
         blocks: tuple[tuple[int, Buffer], ...] = ((self._me, blob),) if status == SUCCESS else ()
-        out.append(Send(shell, encode(Message(Tag.DATA, 0, token, NO_DIGEST, status, blocks))))
+        frame = encode(Message(Tag.DATA, 0, token, NO_DIGEST, status, blocks))
+        out.append(Send(shell, frame, lateral=len(blob) >= _LATERAL))
 
     def _end(self, rank: int, status: int, now: float, out: list[Effect]) -> None:
         """Nothing more will come of `rank`."""

@@ -36,10 +36,14 @@ class Level(IntEnum):
 
 
 class Send(Record):
-    """Send one message to a peer shell, kept in order with the others to that shell."""
+    """Send one message to a peer shell, kept in order with the others to that shell.
+
+    One that is `lateral` is large and needs no place among the others: it may take a link of its own.
+    """
 
     shell: int
     frame: Frame
+    lateral: bool = False
 
 
 class Reply(Record):

@@ -32,6 +32,8 @@ class Tag(IntEnum):
     DOWN = 2  # its result
     FAIL = 3  # it ended without one
     STEP = 20  # what peers have gathered of a collective without a tree
+    LARGE = 21  # a subtree has contributed to a collective, and it is too much for the tree
+    AMONG = 22  # so let it move among peers
     PROBE = 4  # are you going to contribute? the block holds the participants
     DIED = 5  # a process is gone that had not finalized; the block holds its rank
     ASK = 6  # direct modex: what a process put is wanted

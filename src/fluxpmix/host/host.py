@@ -26,6 +26,7 @@ from fluxpmix.host.iof import Forwarding
 from fluxpmix.host.log import Logs
 from fluxpmix.host.pset import ProcessSets
 from fluxpmix.host.query import Queries
+from fluxpmix.host.sized import Appetite
 from fluxpmix.host.spawn import Spawns
 from fluxpmix.host.tool import Tools
 from fluxpmix.job.model import Job
@@ -53,11 +54,13 @@ class Host:
         default_timeout: float | None = None,
         ends_at: float | None = None,
         exchange: str = "tree",
+        appetite: Appetite | None = None,
         directory: Directory | None = None,
         oversubscribe: bool = False,
         sees_all_output: bool = False,
     ) -> None:
-        """`exchange` is how collectives with data move (`collective.EXCHANGES`), `fanout` the tree's.
+        """`exchange` is how collectives with data move (`collective.EXCHANGES`), `fanout` the tree's, `appetite`
+        how much data this shell wants to have before they move among peers.
 
         `ends_at` is when the job's time is up (as `now`). Many hosts of one job in one process may share a
         `directory`. `oversubscribe` is whether spawned processes may be more than there are slots.
@@ -67,7 +70,7 @@ class Host:
         self._me = shell_rank
         self._size = len(job.nodes)
         self._directory = directory or Directory(job)
-        self._collectives = Collectives(self._directory, shell_rank, self._size, fanout, exchange)
+        self._collectives = Collectives(self._directory, shell_rank, self._size, fanout, exchange, appetite)
         self._dmodex = DirectModexes(self._directory, shell_rank, default_timeout)
         # Those that reach over shells by themselves, and not by a collective.
         self._datastore = Datastore(self._directory, job, shell_rank, default_timeout)

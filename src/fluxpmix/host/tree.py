@@ -20,9 +20,10 @@ from fluxpmix.host.movement import Key, Movement, Outcome
 class Tree(Movement):
     """One generation over the tree."""
 
-    __slots__ = ("_fanout", "_frame", "_result", "_sent", "children", "parent")
+    __slots__ = ("_fanout", "_frame", "children", "parent", "result", "sent")
 
-    takes = (Tag.UP, Tag.DOWN)
+    takes: tuple[Tag, ...] = (Tag.UP, Tag.DOWN)
+    results: tuple[Tag, ...] = (Tag.DOWN,)  # what comes from the parent
 
     def __init__(
         self,
@@ -39,8 +40,8 @@ class Tree(Movement):
         first = fanout * self.position + 1
         self.children = members[first : first + fanout]
         self._fanout = fanout
-        self._sent = False
-        self._result: Message | None = None
+        self.sent = False
+        self.result: Message | None = None
         self._frame: Buffer = b""
 
     def awaited(self) -> tuple[int, ...]:
@@ -50,14 +51,14 @@ class Tree(Movement):
         return tuple(child for child in self.children if child not in self.answers)
 
     def take(self, source: int, message: Message, frame: Buffer) -> str | None:
-        if message.tag is Tag.DOWN:
+        if message.tag in self.results:
             if source != self.parent:
                 return "a result from a shell that is not the parent in the tree"
-            if not self._sent:
+            if not self.sent:
                 return "a result before all contributions were made"
             if message.blocks and [shell for shell, _ in message.blocks] != [self.members[0]]:
                 return "a result that is not one run of all members"
-            self._result, self._frame = message, frame
+            self.result, self._frame = message, frame
             return None
         if source not in self.children:
             return "a contribution from a shell that is no child in the tree"
@@ -69,16 +70,25 @@ class Tree(Movement):
         self.answers[source] = message
         return None
 
+    @property
+    def complete(self) -> bool:
+        """Whether all below has come, and is still to be passed on."""
+        return not self.sent and len(self.answers) == len(self.children)
+
+    @property
+    def worst(self) -> int:
+        """The status of this shell and all below it."""
+        return min([self.status, 0, *(answer.status for answer in self.answers.values())])
+
     def advance(self, out: list[Effect]) -> Outcome | None:
-        if self._result is not None:
+        if self.result is not None:
             # The frame goes on as it came: nothing is encoded again.
             out.extend([Send(child, (self._frame,)) for child in self.children])
-            return self._result.status, [blob for _, blob in self._result.blocks]
-        if self._sent or len(self.answers) < len(self.children):
+            return self.result.status, [blob for _, blob in self.result.blocks]
+        if not self.complete:
             return None
-        self._sent = True
-        answers = [self.answers[child] for child in self.children]
-        status = min([self.status, 0, *(answer.status for answer in answers)])
+        self.sent = True
+        status = self.worst
         me = self.members[self.position]
         runs: list[tuple[int, Sequence[Buffer]]] = [(me, (self.blob,)), *self._joined(me)] if status == 0 else []
         if self.parent is not None:

@@ -35,6 +35,7 @@ from fluxpmix.host.effects import (
     Start,
 )
 from fluxpmix.host.host import Host
+from fluxpmix.host.sized import Appetite
 from fluxpmix.host.supported import SUPPORTED
 from fluxpmix.pmix.light import partial
 from fluxpmix.pmix.status import PmixError, Status
@@ -66,8 +67,8 @@ class Carrier(Protocol):
     rank: int
     size: int
 
-    def send(self, shell: int, frame: Frame) -> None:
-        """Send one message to a peer shell, ordered with the others to it; never blocks."""
+    def send(self, shell: int, frame: Frame, lateral: bool = False) -> None:
+        """Send one message to a peer shell, ordered with the others to it unless it is lateral; never blocks."""
 
     def post(self, call: Callable[[], None]) -> None:
         """Run `call` soon on the carrier's thread; may be called from any thread."""
@@ -125,6 +126,7 @@ class Driver:
         *,
         fanout: int = 16,
         exchange: str = "tree",
+        appetite: Appetite | None = None,
         timeout: float | None = None,
         ends_at: float | None = None,
         output: Callable[[int, int, bytes], None] | None = None,
@@ -138,6 +140,7 @@ class Driver:
             carrier.rank,
             fanout=fanout,
             exchange=exchange,
+            appetite=appetite,
             default_timeout=timeout,
             ends_at=ends_at,
             oversubscribe=oversubscribe,
@@ -307,7 +310,7 @@ class Driver:
         carrier = self._carrier
         try:
             if isinstance(effect, Send):
-                carrier.send(effect.shell, effect.frame)
+                carrier.send(effect.shell, effect.frame, effect.lateral)
             elif isinstance(effect, Reply):
                 self._server.reply(effect.upcall, effect.status, effect.payload)
             elif isinstance(effect, Log):

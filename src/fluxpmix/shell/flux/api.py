@@ -51,10 +51,9 @@ class Request:
         self._message = message
         self.payload = payload
 
-    def respond(self) -> None:
+    def respond(self, payload: bytes = b"") -> None:
         """Answer with success."""
-        lib, ffi = self._api.lib, self._api.ffi
-        lib.flux_respond_raw(self._api.handle, self._message, ffi.NULL, 0)
+        self._api.lib.flux_respond_raw(self._api.handle, self._message, payload, len(payload))
 
     def refuse(self, code: int, text: str) -> None:
         """Answer with an error."""
@@ -81,7 +80,7 @@ class Shell:
         self._topics: dict[str, Callable[[Any], None]] = {}
         self._kept: list[Any] = []  # handles that C holds
         self._complaints = 0
-        self._answers: dict[int, tuple[Any, Callable[[int], None]]] = {}
+        self._answers: dict[int, Callable[[int, bytes], None]] = {}
         self._streams: dict[int, tuple[Any, Callable[[bytes], None], Callable[[int], None]]] = {}
         self.on_error: Callable[[BaseException], None] = self._show
         ffi.def_extern("fluxpmix_topic", error=-1)(self._topic)
@@ -219,13 +218,13 @@ class Shell:
             raise ShellError(f"cannot send {len(payload)} bytes to broker {broker}: {os.strerror(self.ffi.errno)}")
         lib.flux_future_destroy(future)
 
-    def call(self, topic: bytes, broker: int, payload: bytes, done: Callable[[int], None]) -> None:
-        """Send a request; `done(error)` gets 0 or an errno when the answer comes."""
+    def call(self, topic: bytes, broker: int, payload: bytes, done: Callable[[int, bytes], None]) -> None:
+        """Send a request; when the answer comes, `done(error, payload)` gets 0 or an errno, and what it holds."""
         lib, ffi = self.lib, self.ffi
         future = lib.flux_rpc_raw(self.handle, topic, payload, len(payload), broker, 0)
         if not future or lib.flux_future_then(future, -1.0, lib.fluxpmix_answer, ffi.NULL) < 0:
             raise ShellError(f"cannot call broker {broker}: {os.strerror(ffi.errno)}")
-        self._answers[int(ffi.cast("uintptr_t", future))] = (future, done)
+        self._answers[int(ffi.cast("uintptr_t", future))] = done
 
     def stream(self, topic: bytes, payload: bytes, came: Callable[[bytes], None], ended: Callable[[int], None]) -> Any:
         """Ask a service of the broker's that answers again and again: `came(answer)`, and at last `ended(errno)`.
@@ -326,25 +325,29 @@ class Shell:
             request.refuse(errno.EPROTO, "the request could not be served")
 
     def _answer(self, future: Any, _data: Any) -> None:
-        found = self._answers.pop(int(self.ffi.cast("uintptr_t", future)), None)
-        failed = self.lib.flux_future_get(future, self.ffi.NULL) < 0
-        code = self.ffi.errno if failed else 0
+        done = self._answers.pop(int(self.ffi.cast("uintptr_t", future)), None)
+        code, payload = self._answered(future)
         self.lib.flux_future_destroy(future)
-        if found is not None:
-            self._guarded(lambda: found[1](code))
+        if done is not None:
+            self._guarded(lambda: done(code, payload))
 
     def _streamed(self, future: Any, _data: Any) -> None:
         key = int(self.ffi.cast("uintptr_t", future))
-        data, size = self.ffi.new("const void **"), self.ffi.new("size_t *")
-        if self.lib.flux_rpc_get_raw(future, data, size) < 0:
-            code = self.ffi.errno
+        code, payload = self._answered(future)
+        if code:
             _, _, ended = self._streams.pop(key)
             self.lib.flux_future_destroy(future)
             self._guarded(lambda: ended(code))
             return
-        payload = bytes(self.ffi.buffer(data[0], size[0])) if size[0] else b""
         self.lib.flux_future_reset(future)
         self._guarded(lambda: self._streams[key][1](payload))
+
+    def _answered(self, future: Any) -> tuple[int, bytes]:
+        """Return the errno of an answer, and what it holds."""
+        data, size = self.ffi.new("const void **"), self.ffi.new("size_t *")
+        if self.lib.flux_rpc_get_raw(future, data, size) < 0:
+            return int(self.ffi.errno), b""
+        return 0, bytes(self.ffi.buffer(data[0], size[0])) if size[0] else b""
 
     def _ready(self, _reactor: Any, _watcher: Any, _events: int, data: Any) -> None:
         self._guarded(self.ffi.from_handle(data))

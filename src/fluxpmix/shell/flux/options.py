@@ -74,7 +74,7 @@ class Options(Record):
 
     libpmix: str | None = None
     fanout: int = 32
-    exchange: str = "tree"
+    exchange: str = "auto"
     timeout: float | None = None
     model: str | None = None
     pset: tuple[ProcessSet, ...] = ()

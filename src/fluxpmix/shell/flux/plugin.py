@@ -23,6 +23,7 @@ from math import inf
 from time import monotonic, time
 
 from fluxpmix.host.effects import Buffer, Frame, Launch, Level
+from fluxpmix.host.sized import Appetite
 from fluxpmix.job import idset
 from fluxpmix.job.model import new_credential
 from fluxpmix.pmix import library
@@ -36,7 +37,7 @@ from fluxpmix.shell.flux.exits import Exits
 from fluxpmix.shell.flux.leftovers import Hold
 from fluxpmix.shell.flux.options import Options
 from fluxpmix.shell.flux.outputlog import OutputLog
-from fluxpmix.shell.flux.service import FRAME, LOST, SETUP, Leaving, Peers, TooLarge
+from fluxpmix.shell.flux.service import CERTIFICATE, FRAME, LATERAL, LINK, LOST, SETUP, Leaving, Peers, TooLarge
 from fluxpmix.shell.local import machine
 from fluxpmix.shell.local.guard import Guard
 from fluxpmix.shell.server import Site
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from fluxpmix.job.model import Job
+    from fluxpmix.shell.flux.lateral import Lateral
 
 _PATIENCE = 60.0  # seconds for the first shell's part of the set-up
 _CREDENTIAL = 64  # characters
@@ -73,6 +75,9 @@ class Plugin:
         self._started = False  # whether tasks run: before, an error ends the job
         self._driver: Driver | None = None
         self._peers: Peers | None = None
+        self._lateral: Lateral | None = None  # from the first time on that it is wanted
+        self._sends_laterally = False
+        self._brokers: tuple[int, ...] = ()  # of the shells
         self._leaving: Leaving | None = None
         self._wake: Wake | None = None
         self._exits: Exits | None = None
@@ -102,19 +107,18 @@ class Plugin:
 
     # -- Carrier -----------------------------------------------------------------------------------
 
-    def send(self, shell: int, frame: Frame) -> None:
-        """Send a frame to a peer shell."""
-        assert self._peers is not None
-        try:
-            size = self._peers.send(shell, FRAME, frame)
-        except TooLarge as error:  # others wait for it
-            self.raise_job(f"pmix: {error}", 1)
-            return
-        except ShellError as error:
-            self.log(Level.ERROR, str(error))
-            return
-        if self._tracing:
-            self.log(Level.TRACE, f"sent {size} bytes to shell {shell}")
+    def send(self, shell: int, frame: Frame, lateral: bool = False) -> None:
+        """Send a frame to a peer shell: through Flux, or over a link of its own."""
+        if lateral and self._sends_laterally:
+            try:
+                size = self._links().send(shell, frame)
+            except ImportError as error:
+                self.log(Level.NOTICE, f"no direct links to other shells, so data go through Flux: {error}")
+                self._sends_laterally = False
+            else:
+                self._trace_sent(shell, size)
+                return
+        self._send(shell, FRAME, frame)
 
     def post(self, call: Callable[[], None]) -> None:
         """Run `call` on the shell's thread; from any thread."""
@@ -190,7 +194,7 @@ class Plugin:
             psets=options.pset,
         )
         found = library.load(options.libpmix or api.getenv(library.ENVIRONMENT_VARIABLE))
-        brokers = tuple(host.broker for host in hosts)
+        brokers = self._brokers = tuple(host.broker for host in hosts)
         _, _, service = str(info["service"]).rpartition("/")
         self._exits = Exits(api, self._task_gone)
         self._wake = Wake(api, self._exits.look)
@@ -199,6 +203,11 @@ class Plugin:
         xml = api.topology()
         site = self._site(job, hosts[self.rank], xml)
         self._hold = Hold(site.tmpdir)
+        if self.size > 1:
+            self._sends_laterally = options.exchange != "tree"
+            api.serve(self._peers.topic(LINK), lambda request: self._links().listener.serve(request))
+            if self.rank == 0:
+                api.serve(self._peers.topic(CERTIFICATE), lambda request: self._links().certificate.serve(request))
         driver = Driver(
             job,
             self,
@@ -206,6 +215,7 @@ class Plugin:
             found,
             fanout=options.fanout,
             exchange=options.exchange,
+            appetite=Appetite(possible=_can_link),
             timeout=options.timeout,
             ends_at=_ends_at(info),
             output=self._output,
@@ -287,6 +297,10 @@ class Plugin:
             for directory in self._hold.sweep():
                 self.log(Level.DEBUG, f"removed what a killed shell had left in {directory}")
             self._hold = None
+        if self._lateral is not None:
+            if self._tracing:
+                self.log(Level.TRACE, f"lateral links: {self._lateral.counters}")
+            self._lateral.close()
         if self._exits is not None:
             self._exits.close()
         if self._wake is not None:
@@ -332,13 +346,47 @@ class Plugin:
             if self._tracing:
                 self.log(Level.TRACE, f"got {len(payload)} bytes from shell {shell}")
             driver.receive(shell, payload)
+        elif kind == LATERAL:
+            self._links().take(shell, payload)
         elif kind == LOST:
             lost = int.from_bytes(payload[:4], "big")
             if lost < self.size and lost != self.rank:
                 driver.shell_lost(lost, bytes(payload[4:]).decode(errors="replace"))
 
+    def _send(self, shell: int, kind: int, parts: Sequence[Buffer]) -> None:
+        """Send a message through Flux."""
+        assert self._peers is not None
+        try:
+            self._trace_sent(shell, self._peers.send(shell, kind, parts))
+        except TooLarge as error:  # others wait for it
+            self.raise_job(f"pmix: {error}", 1)
+        except ShellError as error:
+            self.log(Level.ERROR, str(error))
+
+    def _trace_sent(self, shell: int, size: int) -> None:
+        if self._tracing:
+            self.log(Level.TRACE, f"sent {size} bytes to shell {shell}")
+
+    def _links(self) -> Lateral:
+        """Return the links to other shells: most jobs have no data for them. Raises ImportError without ssl."""
+        if self._lateral is None:
+            from fluxpmix.shell.flux.lateral import Lateral
+
+            assert self._peers is not None
+            topics = self._peers.topic(LINK), self._peers.topic(CERTIFICATE)
+            self._lateral = Lateral(self._api, self.rank, self._brokers, topics, self._lateral_came, self._send_instead)
+        return self._lateral
+
+    def _lateral_came(self, shell: int, frame: Buffer) -> None:
+        self._receive(FRAME, shell, frame)
+
+    def _send_instead(self, shell: int, message: Sequence[Buffer]) -> None:
+        self._send(shell, LATERAL, message)
+
     def _shell_lost(self, shell: int, reason: str) -> None:
         """Give up a peer; shell 0 tells the others, who are not told by Flux."""
+        if self._lateral is not None:
+            self._lateral.shell_lost(shell)
         if self._driver is not None:
             self._driver.shell_lost(shell, reason)
         if self._leaving is not None:
@@ -425,6 +473,13 @@ class Plugin:
             self.log(Level.ERROR, text)
         else:
             self._api.end_job(f"pmix: {text}", 1)
+
+
+def _can_link() -> bool:
+    """Whether there is what links prove themselves with: `cryptography`, an optional dependency."""
+    from importlib.machinery import PathFinder
+
+    return PathFinder.find_spec("cryptography") is not None
 
 
 def _ends_at(info: Mapping[str, Any]) -> float | None:

@@ -17,8 +17,10 @@ from fluxpmix.host.effects import Buffer
 from fluxpmix.pmix.light import partial
 from fluxpmix.shell.flux.api import Request, Shell, ShellError
 
-MESSAGE, END, ALIVE = "pmix-message", "pmix-end", "pmix-alive"  # the service's methods
-FRAME, SETUP, LOST = 1, 2, 3  # kinds of messages: of the host, of the first shell at start, of who is lost
+# The service's methods; the last two are for `lateral`.
+MESSAGE, END, ALIVE, LINK, CERTIFICATE = "pmix-message", "pmix-end", "pmix-alive", "pmix-link", "pmix-certificate"
+# Kinds of messages: of the host, of the first shell at start, of who is lost, for want of a link (`lateral`).
+FRAME, SETUP, LOST, LATERAL = 1, 2, 3, 4
 _HEADER = Struct("!4sBBxxI")  # magic, version, kind, the sender's shell rank
 _MAGIC, _VERSION = b"fpmx", 1
 LARGEST = (1 << 31) - 1  # bytes of a message; Flux's local connector writes its size in 32 bits, unchecked
@@ -96,7 +98,7 @@ class Peers:
             raise BadMessage(f"version {version}, not {_VERSION}: every shell must run the same fluxpmix")
         if not (0 <= shell < len(self._brokers) and shell != self._rank):
             raise BadMessage(f"there is no peer shell {shell}")
-        if kind not in (FRAME, SETUP, LOST) or (kind != FRAME and shell != 0):
+        if kind not in (FRAME, SETUP, LOST, LATERAL) or (kind in (SETUP, LOST) and shell != 0):
             raise BadMessage(f"kind {kind} from shell {shell}")
         return kind, shell, memoryview(message)[_HEADER.size :]
 
@@ -178,7 +180,7 @@ class Leaving:
         self._awaited.discard(shell)
         self._check()
 
-    def _released(self, _error: int) -> None:
+    def _released(self, _error: int, _payload: bytes) -> None:
         self._awaited.clear()
         self._check()
 
@@ -199,7 +201,7 @@ class Leaving:
         self._look = min(2 * self._look, _LAST_LOOK)
         self._api.set_timer(self._timer, self._look)
 
-    def _looked(self, shell: int, error: int) -> None:
+    def _looked(self, shell: int, error: int, _payload: bytes) -> None:
         if error and shell in self._awaited:
             self._lost(shell, "it has left")
             self.shell_lost(shell)

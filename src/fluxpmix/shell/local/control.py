@@ -10,7 +10,7 @@ import marshal
 from collections.abc import Callable
 
 from fluxpmix.host.effects import Buffer
-from fluxpmix.shell.local.stream import Stream
+from fluxpmix.shell.stream import Stream
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

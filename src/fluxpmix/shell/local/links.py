@@ -16,7 +16,7 @@ from struct import Struct
 from fluxpmix.host.effects import Buffer, Frame, Level
 from fluxpmix.pmix.light import partial
 from fluxpmix.shell.local.reactor import READ, Reactor
-from fluxpmix.shell.local.stream import Stream
+from fluxpmix.shell.stream import Stream
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

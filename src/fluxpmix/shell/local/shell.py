@@ -113,8 +113,8 @@ class JobShell:
 
     # -- Carrier -----------------------------------------------------------------------------------
 
-    def send(self, shell: int, frame: Frame) -> None:
-        """Send a frame to a peer shell."""
+    def send(self, shell: int, frame: Frame, lateral: bool = False) -> None:
+        """Send a frame to a peer shell: all go there directly."""
         if self._links is not None:
             self._links.send(shell, frame)
 

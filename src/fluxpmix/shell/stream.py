@@ -1,21 +1,24 @@
 """Messages over a stream socket: a length, then the bytes. Never blocks, never joins what it sends.
 
-Used by `links.py` between job shells and by `control.py` between the launcher and its shells.
+Used by `local/links.py` between job shells, by `local/control.py` between the launcher and its shells, and, with TLS
+around it (`tls.py`), by `flux/lateral.py`.
 """
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable
 from struct import Struct
 
 from fluxpmix.host.effects import Buffer
-from fluxpmix.shell.local.reactor import READ, WRITE, Reactor
+from fluxpmix.shell.local.reactor import READ, WRITE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
+    from typing import Protocol
+else:
+    Protocol = object
 
 _LENGTH = Struct("!Q")
 _READ_SIZE = 1 << 18
@@ -23,12 +26,25 @@ _MOST_PARTS = 64
 LARGEST = 1 << 40  # bytes in one message; more is not a length but garbage
 
 
+class Watches(Protocol):
+    """What watches descriptors: `local/reactor.py`'s loop, or flux-shell's."""
+
+    def watch(self, fd: int, events: int, call: Callable[[int], None]) -> None:
+        """Call `call(events)` when `fd` is ready."""
+
+    def modify(self, fd: int, events: int) -> None:
+        """Wait for other events on `fd`."""
+
+    def forget(self, fd: int) -> None:
+        """Do not watch `fd` any more."""
+
+
 class Stream:
     """One end of a connection. `on_message(message)` and, once, `on_end(reason)` are called in the loop."""
 
     def __init__(
         self,
-        reactor: Reactor,
+        reactor: Watches,
         sock: socket,
         on_message: Callable[[Buffer], None],
         on_end: Callable[[str], None],
@@ -82,6 +98,14 @@ class Stream:
             self._output.clear()
             self.queued = 0
 
+    def _receive(self, room: memoryview) -> int:
+        """Read into `room` what there is; returns how much. Raises BlockingIOError for nothing, OSError."""
+        return self._socket.recv_into(room)
+
+    def _transmit(self, parts: deque[memoryview]) -> int:
+        """Send of the first parts what fits now; returns how much. Raises BlockingIOError for nothing, OSError."""
+        return self._socket.sendmsg([parts[i] for i in range(min(len(parts), _MOST_PARTS))])
+
     def _ready(self, events: int) -> None:
         if events & WRITE:
             self._flush()
@@ -94,15 +118,13 @@ class Stream:
             self._on_end(reason)
 
     def _read(self) -> None:
+        body = self._body
         try:
-            if self._body is not None:
-                count = self._socket.recv_into(self._body[self._got :])
-            else:
-                count = self._socket.recv_into(self._input[self._have :])
+            count = self._receive(self._input[self._have :] if body is None else body[self._got :])
         except BlockingIOError:
             return
         except OSError as error:
-            self._end(os.strerror(error.errno or 0))
+            self._end(error.strerror or str(error))
             return
         if not count:
             self._end("the connection was closed")
@@ -142,13 +164,12 @@ class Stream:
 
     def _flush(self) -> None:
         while self._output:
-            parts = [self._output[i] for i in range(min(len(self._output), _MOST_PARTS))]
             try:
-                sent = self._socket.sendmsg(parts)
+                sent = self._transmit(self._output)
             except BlockingIOError:
                 break
             except OSError as error:
-                self._end(os.strerror(error.errno or 0))
+                self._end(error.strerror or str(error))
                 return
             self.queued -= sent
             while sent:
@@ -166,7 +187,9 @@ class Stream:
     def _listen(self) -> None:
         if self._fd < 0:
             return
-        events = (0 if self._paused else READ) | (WRITE if self._output else 0)
+        self._listen_for((0 if self._paused else READ) | (WRITE if self._output else 0))
+
+    def _listen_for(self, events: int) -> None:
         if events != self._events:
             self._events = events
             self._reactor.modify(self._fd, events)
