@@ -300,8 +300,10 @@ def quiet(client: Client) -> None:
     if client.proc.rank == size - 1:
         os._exit(3)
     assert ended.wait(20)
-    client.fence(ranks(client, *range(size - 1)))  # what was to come has come
+    rest = ranks(client, *range(size - 1))
+    client.fence(rest)  # what was to come has come
     say(client, members(client, "quiet"))
+    client.fence(rest)
 
 
 with Client() as client:

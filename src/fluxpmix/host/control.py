@@ -98,6 +98,8 @@ class JobControls(Capability):
 
     @property
     def deadline(self) -> float | None:
+        if not self._open:
+            return None
         return min((one.deadline for one in self._open.values() if one.deadline is not None), default=None)
 
     # -- requests ----------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from fluxpmix.job.model import Job
 from fluxpmix.pmix.status import Status
 from fluxpmix.pmix.types import RANK_WILDCARD, Proc
 
+_REMEMBERED = 32  # sets of processes
 _NOWHERE = 0xFFFFFFFF  # the node of a number that no job has
 
 
@@ -57,6 +58,7 @@ class Directory:
         self._members = {job.nspace: self.first}
         self._order = [self.first]  # ascending
         self._nodes = job.taskmap.node_column()
+        self._shells: dict[Sequence[Proc], tuple[int, ...]] = {}  # of sets of processes asked for lately
 
     # -- jobs ----------------------------------------------------------------------------------------
 
@@ -91,6 +93,7 @@ class Directory:
     def remove(self, nspace: str) -> None:
         """Forget a job that came to nothing; its numbers stay taken."""
         member = self._members.pop(nspace, None)
+        self._shells.clear()
         for number in member.numbers if member is not None else ():
             self._nodes[number] = _NOWHERE
         if member is not None:
@@ -143,6 +146,10 @@ class Directory:
         """Return the shells that host at least one of `procs`, ascending. Raises `UnknownProc`."""
         if len(procs) == 1 and procs[0].rank == RANK_WILDCARD:
             return self._member(procs[0]).occupied
+        procs = tuple(procs)
+        known = self._shells.get(procs)
+        if known is not None:
+            return known
         found: set[int] = set()
         for proc in procs:
             member = self._member(proc)
@@ -150,7 +157,10 @@ class Directory:
                 found.update(member.occupied)
             else:
                 found.add(self._nodes[member.first + proc.rank])
-        return tuple(sorted(found))
+        if len(self._shells) >= _REMEMBERED:
+            self._shells.clear()
+        shells = self._shells[procs] = tuple(sorted(found))
+        return shells
 
     def ranks_on(self, procs: Sequence[Proc], shell: int) -> tuple[int, ...]:
         """Return the numbers of those among `procs` that run on `shell`, ascending."""

@@ -130,6 +130,8 @@ class Groups(Capability):
     def deadline(self) -> float | None:
         if self._failed:
             return 0.0
+        if not self._asked:
+            return self._bonds.deadline
         ends = [one.attempt.deadline for one in self._asked.values() if one.attempt.deadline is not None]
         return min([*ends, *([] if self._bonds.deadline is None else [self._bonds.deadline])], default=None)
 

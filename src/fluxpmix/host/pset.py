@@ -104,6 +104,8 @@ class ProcessSets(Capability):
 
     @property
     def deadline(self) -> float | None:
+        if not self._asked and not self._orders:
+            return None
         ends = [*(one.deadline for one in self._asked.values()), *(one.deadline for one in self._orders.values())]
         return min((end for end in ends if end is not None), default=None)
 

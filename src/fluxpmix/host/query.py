@@ -81,7 +81,7 @@ class Queries(Capability):
 
     @property
     def deadline(self) -> float | None:
-        return min((one.deadline for one in self._open.values()), default=None)
+        return min(one.deadline for one in self._open.values()) if self._open else None
 
     # -- requests ----------------------------------------------------------------------------------
 

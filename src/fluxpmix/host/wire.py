@@ -58,10 +58,10 @@ def encode(value: Any) -> bytes:
 
 def decode(data: bytes) -> Any:
     """Undo `encode`. Raises `WireError`."""
-    value, at = _get(data, 0, 0)
+    values, at = _get_items(data, 0, 0, 1)
     if at != len(data):
         raise WireError(f"{len(data) - at} bytes follow a value")
-    return value
+    return values[0]
 
 
 # -- writing ---------------------------------------------------------------------------------------
@@ -93,22 +93,30 @@ def _put_int(out: bytearray, value: int) -> None:
         out += digits
 
 
-def _put_bytes(letter: int) -> Callable[[bytearray, Any], None]:
-    def write(out: bytearray, value: Any) -> None:
-        data = value.encode("utf-8", "surrogateescape") if letter == 0x73 else value
-        try:
-            out += _LENGTH.pack(letter, len(data))
-        except struct.error:
-            raise WireError(f"{len(data)} bytes are too many for one value") from None
-        out += data
+def _put_text(out: bytearray, value: str) -> None:
+    _put_sized(out, 0x73, value.encode("utf-8", "surrogateescape"))
 
-    return write
+
+def _put_bytes(out: bytearray, value: bytes) -> None:
+    _put_sized(out, 0x62, value)
+
+
+def _put_sized(out: bytearray, letter: int, data: bytes) -> None:
+    try:
+        out += _LENGTH.pack(letter, len(data))
+    except struct.error:
+        raise WireError(f"{len(data)} bytes are too many for one value") from None
+    out += data
 
 
 def _put_tuple(out: bytearray, value: tuple[Any, ...]) -> None:
     out += _LENGTH.pack(0x74, len(value))
     for item in value:
-        _put(out, item)
+        write = _WRITERS.get(type(item))
+        if write is not None:
+            write(out, item)
+        else:
+            _put(out, item)
 
 
 def _put_bool(out: bytearray, value: bool) -> None:
@@ -128,9 +136,9 @@ _WRITERS: dict[type, Callable[[bytearray, Any], None]] = {
     DataType: _put_int,
     Range: _put_int,
     Persistence: _put_int,
-    str: _put_bytes(0x73),
-    Attribute: _put_bytes(0x73),
-    bytes: _put_bytes(0x62),
+    str: _put_text,
+    Attribute: _put_text,
+    bytes: _put_bytes,
     tuple: _put_tuple,
     bool: _put_bool,
     type(None): _put_none,
@@ -142,67 +150,72 @@ _LETTERS = {cls: letter for letter, (cls, _) in _RECORDS.items()}
 # -- reading ---------------------------------------------------------------------------------------
 
 
-def _get(data: bytes, at: int, depth: int) -> tuple[Any, int]:
+def _get_items(data: bytes, at: int, depth: int, count: int) -> tuple[list[Any], int]:
+    """Read `count` values that stand one after the other, and those in them: by value this is called very often."""
     if depth > _DEEPEST:
         raise WireError(f"values nested more than {_DEEPEST} deep")
+    items: list[Any] = []
+    size = len(data)
+    for _ in range(count):
+        if at >= size:
+            raise WireError("a value that is cut short")
+        letter = data[at]
+        if letter == 0x69:  # i
+            if at + 9 > size:
+                raise WireError("a number that is cut short")
+            items.append(_INT.unpack_from(data, at)[1])
+            at += 9
+        elif letter in _SIZED:
+            if at + 5 > size:
+                raise WireError("a length that is cut short")
+            length = _LENGTH.unpack_from(data, at)[1]
+            at += 5
+            if length > size - at:
+                raise WireError(f"{length} bytes or items announced, {size - at} bytes left")
+            if letter == 0x74:  # t
+                nested, at = _get_items(data, at, depth + 1, length)
+                items.append(tuple(nested))
+                continue
+            part = data[at : at + length]
+            items.append(part if letter == 0x62 else part.decode("utf-8", "surrogateescape"))
+            at += length
+        elif letter in _SINGLE:
+            items.append(_SINGLE[letter])
+            at += 1
+        elif letter in _BY_LETTER:
+            cls, kinds = _BY_LETTER[letter]
+            fields, at = _get_items(data, at + 1, depth + 1, len(kinds))
+            items.append(_record(cls, kinds, fields))
+        else:
+            item, at = _get_rare(data, at)
+            items.append(item)
+    return items, at
+
+
+def _get_rare(data: bytes, at: int) -> tuple[Any, int]:
+    """Read a real or a long number."""
     letter = data[at : at + 1]
-    try:
-        if letter == b"i":
-            return _INT.unpack_from(data, at)[1], at + _INT.size
-        if letter in (b"s", b"b"):
-            return _get_bytes(data, at, letter)
-        if letter == b"t":
-            return _get_tuple(data, at, depth)
-        if letter == b"d":
-            return _FLOAT.unpack_from(data, at)[1], at + _FLOAT.size
-    except struct.error:
-        raise WireError("a value that is cut short") from None
+    if letter == b"d" and at + _FLOAT.size <= len(data):
+        return _FLOAT.unpack_from(data, at)[1], at + _FLOAT.size
     at += 1
-    if letter in _SINGLE:
-        return _SINGLE[letter], at
     if letter == b"n" and at + _BIG <= len(data):
         return int.from_bytes(data[at : at + _BIG], "big", signed=True), at + _BIG
-    record = _RECORDS.get(letter)
-    if record is None:
-        raise WireError(f"a value that starts with {letter!r}")
-    return _get_record(data, at, depth, *record)
+    raise WireError(f"a value that starts with {letter!r}, or is cut short")
 
 
-def _get_bytes(data: bytes, at: int, letter: bytes) -> tuple[Any, int]:
-    length = _LENGTH.unpack_from(data, at)[1]
-    at += _LENGTH.size
-    part = data[at : at + length]
-    if len(part) != length:
-        raise WireError(f"{length} bytes announced, {len(part)} left")
-    if letter == b"b":
-        return part, at + length
-    return part.decode("utf-8", "surrogateescape"), at + length
-
-
-def _get_tuple(data: bytes, at: int, depth: int) -> tuple[Any, int]:
-    count = _LENGTH.unpack_from(data, at)[1]
-    at += _LENGTH.size
-    if count > len(data) - at:
-        raise WireError(f"{count} items announced, {len(data) - at} bytes left")
-    items = []
-    for _ in range(count):
-        item, at = _get(data, at, depth + 1)
-        items.append(item)
-    return tuple(items), at
-
-
-def _get_record(data: bytes, at: int, depth: int, cls: type, kinds: tuple[Any, ...]) -> tuple[Any, int]:
-    fields: list[Any] = []
-    for kind in kinds:
-        field, at = _get(data, at, depth + 1)
+def _record(cls: type, kinds: tuple[Any, ...], fields: list[Any]) -> Any:
+    """Return an object of its fields, once they are seen to be of the right kind."""
+    for place, kind in enumerate(kinds):
+        field = fields[place]
         if kind is DataType:
             if type(field) is not int or field not in _TYPES:
                 raise WireError(f"{cls.__name__}: there is no type {field!r}")
-            field = _TYPES[field]
+            fields[place] = _TYPES[field]
         elif kind is not _ANY and not isinstance(field, kind):
             raise WireError(f"{cls.__name__}: a {type(field).__name__} where it has none")
-        fields.append(field)
-    return cls(*fields), at
+    return cls(*fields)
 
 
-_SINGLE = {b"N": None, b"T": True, b"F": False}
+_SIZED = frozenset(b"sbt")
+_SINGLE = {0x4E: None, 0x54: True, 0x46: False}  # N, T, F
+_BY_LETTER = {letter[0]: record for letter, record in _RECORDS.items()}

@@ -80,13 +80,17 @@ class Replies:
     def _call(self, upcall: Open, *arguments: Any, keep: tuple[Any, ...] = ()) -> None:
         """Call the completion where it is safe; `keep` lives until libpmix has copied it."""
         function = self._library.ffi.cast(upcall.entry.answer.value, upcall.function)
+        hops = upcall.entry.hop and self._hops
+        copies = hops and upcall.entry.answer is Answer.LOOKUP  # on its own thread it packs a lookup's data at once
 
         def complete() -> None:
             function(*arguments)
-            if keep:
+            if copies:
+                close_all(keep)
+            elif keep:
                 self.hop(lambda: close_all(keep))
 
-        if upcall.entry.hop and self._hops:
+        if hops:
             self.hop(complete)
         else:
             complete()

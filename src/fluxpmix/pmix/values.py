@@ -20,6 +20,7 @@ copied here and stays libpmix's. Nothing that comes in can raise: a type that no
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from struct import Struct
 
 from fluxpmix.pmix import attributes
 from fluxpmix.pmix.types import (
@@ -92,6 +93,7 @@ for _name, _member, _ctype, _bits, _signed in (
     _low, _high = (-(1 << _bits - 1), (1 << _bits - 1) - 1) if _signed else (0, (1 << _bits) - 1)
     _NUMBERS[DataType[_name]] = (_member, _ctype, _low, _high)
 
+_PROC = Struct("256sI")  # pmix_proc_t
 _TYPES: dict[int, DataType] = {int(each): each for each in DataType}
 
 
@@ -171,7 +173,13 @@ def decode_procs(library: Library, pointer: Any, count: int) -> tuple[Proc, ...]
     """Copy an array of `pmix_proc_t`."""
     if not pointer:
         return ()
-    return tuple([decode_proc(library.ffi, pointer[at]) for at in range(count)])
+    found = []
+    last, nspace = b"", ""
+    for coded, rank in _PROC.iter_unpack(library.ffi.buffer(pointer, count * _PROC.size)):
+        if coded != last:  # they are nearly always all of one
+            last, nspace = coded, coded.partition(b"\0")[0].decode("utf-8", "surrogateescape")
+        found.append(Proc(nspace, rank))
+    return tuple(found)
 
 
 def encode_value(library: Library, value: Any, type_: DataType = DataType.UNDEF, key: str = "") -> tuple[Any, Any]:
