@@ -152,3 +152,7 @@ def test_a_damaged_frame_never_raises(data: st.DataObject, flip: int, exchange: 
 def test_a_frame_comes_back_as_it_was(blocks: dict[int, bytes], generation: int, status: int, tag: frames.Tag) -> None:
     message = frames.Message(tag, 1, generation, bytes(range(16)), status, tuple(sorted(blocks.items())))
     assert frames.decode(b"".join(frames.encode(message)), 64) == message
+
+
+def test_each_tag_has_a_number_of_its_own() -> None:
+    assert len(frames.Tag) == len(frames.Tag.__members__)

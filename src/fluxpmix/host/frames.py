@@ -59,11 +59,11 @@ class Tag(IntEnum):
     MEMBER = 41  # a process is gone that was a member of a group
     GONE = 42  # group: which of your processes are gone?
     ABSENT = 43  # these
-    PSET_WANTED = 50  # to the first shell: define this process set
-    PSET_DECIDED = 51  # from it: it is defined, or why not
-    PSET = 52  # from the first shell: know this process set, or know it no longer
-    PSET_KNOWN = 53  # to it: done
-    PSET_LEFT = 54  # to it: no member of this process set is alive here
+    PSET_WANTED = 44  # to the first shell: define this process set
+    PSET_DECIDED = 45  # from it: it is defined, or why not
+    PSET = 46  # from the first shell: know this process set, or know it no longer
+    PSET_KNOWN = 47  # to it: done
+    PSET_LEFT = 48  # to it: no member of this process set is alive here
     SPAWN = 60  # to the first shell: start a job
     SPAWNED = 61  # it runs, or why not
     LAUNCH = 62  # from the first shell to all: a step in the starting of a job
