@@ -224,7 +224,7 @@ TABLE: tuple[Line, ...] = (
     Line(a.RANK, _L, _OPT, lambda j, f, rank: rank, note="again: libpmix takes the first for the array's owner"),
     Line(a.LOCALITY_STRING, _L, _COND, lambda j, f, rank: f.localities.get(rank), note="of bound tasks"),
     Line(a.CPUSET, _L, _OPT, lambda j, f, rank: f.cpusets.get(rank), note="of bound tasks"),
-    Line(a.DEVICE_DISTANCES, _L, _OPT, _distances, note="of bound tasks, to the job's GPUs; in libpmix's form"),
+    Line(a.DEVICE_DISTANCES, _L, _COND, _distances, note="of bound tasks of jobs with GPUs, to these"),
     Line(a.PROCDIR, _L, _REQ, lambda j, f, rank: f.procdirs.get(rank)),
     Line(a.PSET_NAMES, _L, _COND, _set_names, note="from 5.0 on libpmix answers by itself, with a text"),
     Line(a.PACKAGE_RANK, _L, _COND, _package_rank, note="of tasks bound inside one package"),
