@@ -289,6 +289,7 @@ class JobServer:
             # and a server that is kept is not one job's.
             attributes.SERVER_TOOL_SUPPORT: site.keeper is None,
             attributes.SERVER_SESSION_SUPPORT: site.keeper is None,
+            attributes.SERVER_ALLOW_FOREIGN_TOOLS: False,  # or 5.x lets other users read `tmpdir`
             **site.server_directives,
         }
 
