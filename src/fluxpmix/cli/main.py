@@ -22,6 +22,7 @@ COMMANDS = {
     "install": ("fluxpmix.cli.install", "link the plugin into a Flux installation"),
     "build-plugins": ("fluxpmix.cli.build_plugins", "build the plugin that flux-shell loads"),
     "sim": ("fluxpmix.cli.sim", "simulate a start-up over up to 65,536 shells"),
+    "trace": ("fluxpmix.cli.trace", "show what a job's time went into"),
     "doctor": ("fluxpmix.cli.doctor", "say what was found here: Python, libpmix, Open MPI"),
 }
 INTERRUPTED = 130

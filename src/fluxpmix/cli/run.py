@@ -129,7 +129,23 @@ def build(
         fanout=settings.get("pmix.fanout", 16),
         exchange=settings.get("pmix.exchange", "tree"),
         timeout=settings.get("pmix.timeout"),
+        trace=_trace(options.get("trace")),
     )
+
+
+def _trace(name: str | None) -> str | None:
+    """Return the path of a trace, which can be written."""
+    if name is None:
+        return None
+    from fluxpmix.shell.tracing import check_file
+
+    try:
+        path = os.path.abspath(name)
+        check_file(path)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise CommandError(f"--trace {name!r}: {why}; name a file that can be written") from None
+    return path
 
 
 def _asked(options: RunOptions, settings: Mapping[str, Any]) -> geometry.Asked:

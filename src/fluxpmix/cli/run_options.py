@@ -90,6 +90,7 @@ OPTIONS = (
     Option(("--job-name",), "NAME", "what {{name}} says (default: the command)", _JOB),
     Option(("-o", "--setopt"), "OPT[=VAL]", "shell option; -o help lists them", _JOB, repeats=True),
     Option(("-v", "--verbose"), None, "say more on stderr; up to three times", _JOB),
+    Option(("--trace",), "FILE", "write what the job's time went into; flux-pmix trace shows it", _JOB),
     Option(("--quiet",), None, "say nothing of the job's end but by the exit status", _JOB),
     Option(("--dry-run",), None, "print the job and what PMIx is told of it; run nothing", _JOB),
     Option(("--local",), None, "use this machine alone, even inside a Flux instance", _JOB),

@@ -261,6 +261,13 @@ class Driver:
         self._closed = True
         self._server.close()
 
+    def trace_parts(self) -> list[bytes]:
+        """Return what was recorded of this shell's time: nothing, but by `tracing.TracedDriver`."""
+        return []
+
+    def send_trace(self) -> None:
+        """Send that to the first shell."""
+
     # -- inside --------------------------------------------------------------------------------
 
     def _from_library(self, upcall: Upcall) -> None:

@@ -21,6 +21,7 @@ from fluxpmix.pmix.types import Info, Infos, IofChannel, Proc, Range
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from typing import Any
 
     from fluxpmix.host.effects import Buffer, Level
@@ -164,6 +165,22 @@ class JobServer:
             self._clients.add(proc)
         for pset in job.psets:
             self.define_set(pset.name, [Proc(job.nspace, rank) for rank in pset.ranks])
+
+    def watch(self, step: Callable[[str], AbstractContextManager[None]]) -> None:
+        """Have the calls of a registration made within `step(name)`: a trace says what is libpmix's time."""
+        server: Any = self._open_server()
+        if self._site.keeper is not None:
+            self._site.keeper.spoil()
+
+        def watched(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+            def within(*args: Any) -> Any:
+                with step(name):
+                    return call(*args)
+
+            return within
+
+        for name in ("register_nspace", "register_client"):
+            setattr(server, name, watched(name, getattr(type(server), name).__get__(server)))
 
     def setup_application(self, job: Job | None = None) -> bytes:
         """Return what a job's tasks need from the network and the programming model, packed."""

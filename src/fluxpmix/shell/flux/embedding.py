@@ -120,11 +120,12 @@ from _fluxpmix_plugin import ffi, lib
 
 @ffi.def_extern(error=-1)
 def fluxpmix_load(plugin):
-    import gc, sys
+    import gc, sys, time
+    since = time.monotonic()
     gc.disable()  # until the tasks start: all that is made until then stays
     try:
         from fluxpmix.shell.flux.plugin import load
-        return load(ffi, lib, plugin)
+        return load(ffi, lib, plugin, since)
     except BaseException as error:
         text = f"pmix: the plugin's Python part ({sys.prefix}) fails: {type(error).__name__}: {error}"
         lib.end_job(1, " ".join(text.split()).encode()[:1000])

@@ -69,7 +69,8 @@ class Options(Record):
     """What the user may set.
 
     `fanout` is the collectives' tree's, `exchange` how data in fences moves, `timeout` what an operation may
-    take by default (seconds; None: for ever), `model` PMIX_MODEL_LIBRARY_NAME, `pset` the process sets.
+    take by default (seconds; None: for ever), `model` PMIX_MODEL_LIBRARY_NAME, `pset` the process sets,
+    `trace` the file that says what the job's time went into.
     """
 
     libpmix: str | None = None
@@ -78,6 +79,7 @@ class Options(Record):
     timeout: float | None = None
     model: str | None = None
     pset: tuple[ProcessSet, ...] = ()
+    trace: str | None = None
 
     @staticmethod
     def read(option: Callable[[str], Any]) -> Options:
@@ -106,4 +108,5 @@ _NAMES: dict[str, Callable[[Any], Any]] = {
     "pmix.timeout": _seconds,
     "pmix.model": _text,
     "pmix.pset": _sets,
+    "pmix.trace": _text,
 }

@@ -57,17 +57,20 @@ _LAST_WORDS = 3.0  # seconds that what has been printed may take to come back fr
 _plugins: list[Plugin] = []  # for ever: C holds on to them
 
 
-def load(ffi: Any, lib: Any, plugin: Any) -> int:
+def load(ffi: Any, lib: Any, plugin: Any, since: float) -> int:
     """Register for the topics; called once, when flux-shell loads the plugin."""
-    _plugins.append(Plugin(Shell(ffi, lib, plugin)))
+    _plugins.append(Plugin(Shell(ffi, lib, plugin), since))
     return 0
 
 
 class Plugin:
     """One shell's PMIx; a `Carrier` to its driver."""
 
-    def __init__(self, api: Shell) -> None:
+    def __init__(self, api: Shell, since: float) -> None:
+        """`since` is when our part of the shell's start began (`monotonic`)."""
         self._api = api
+        self._since = since
+        self._trace: str | None = None  # the file, where one is wanted
         self.rank = 0
         self.size = 1
         self._job = (0, 0)  # number and size
@@ -208,7 +211,7 @@ class Plugin:
             api.serve(self._peers.topic(LINK), lambda request: self._links().listener.serve(request))
             if self.rank == 0:
                 api.serve(self._peers.topic(CERTIFICATE), lambda request: self._links().certificate.serve(request))
-        driver = Driver(
+        driver = self._make_driver(options)(
             job,
             self,
             site,
@@ -270,6 +273,8 @@ class Plugin:
 
     def _finish(self, _arguments: Any) -> None:
         self._hold_for_output()
+        if self._driver is not None:
+            self._driver.send_trace()
         if self._leaving is not None:
             self._leaving.finished()
 
@@ -292,6 +297,8 @@ class Plugin:
             if self._tracing:
                 self.log(Level.TRACE, f"done: {driver.host.counters}")
             driver.close()
+            if self._trace is not None and self.rank == 0:
+                self._write_trace(self._trace, driver)
         if self._hold is not None:
             self._hold.release()
             for directory in self._hold.sweep():
@@ -308,6 +315,31 @@ class Plugin:
         if self._timer is not None:
             self._api.stop_watching(self._timer)
             self._timer = None
+
+    def _make_driver(self, options: Options) -> Callable[..., Driver]:
+        """Return what makes a driver: one that records, where a trace is wanted that can be written."""
+        if options.trace is None:
+            return Driver
+        from fluxpmix.shell import tracing
+
+        self._trace = os.path.abspath(options.trace)
+        if self.rank == 0:
+            try:
+                tracing.check_file(self._trace)
+            except OSError as error:
+                raise ShellError(
+                    f"-o pmix.trace={options.trace}: {error.strerror}; name a file that can be written"
+                ) from None
+        return partial(tracing.TracedDriver, since=self._since)
+
+    def _write_trace(self, path: str, driver: Driver) -> None:
+        from fluxpmix.shell import tracing
+
+        facts = {"job": str(self._api.info()["jobid"]), "shells": str(self.size)}
+        try:
+            tracing.write(path, driver.trace_parts(), facts)
+        except OSError as error:
+            self.log(Level.WARNING, f"cannot write the trace to {path}: {error.strerror}")
 
     def _task_gone(self, rank: int, wait_status: int) -> None:
         if rank not in self._ended and self._driver is not None:

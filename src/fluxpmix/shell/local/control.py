@@ -27,6 +27,7 @@ RAISE = 4  # message, exit code: a job exception
 LOG = 5  # level, message
 FAILED = 6  # message, exit code: this shell cannot start its tasks
 NO_LIBRARY = 14  # this shell finds no libpmix to use
+TRACE = 17  # bytes: what this shell has recorded, where a trace is wanted
 DRAINED = 7  # all tasks are gone and have no more output
 TOOK = 8  # bytes of input that a task has taken
 SPAWNED = 15  # first number, ordinal, node of each rank, its parent's first number or None: a job's tasks are started

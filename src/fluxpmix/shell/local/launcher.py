@@ -11,6 +11,7 @@ import _socket
 import gc
 import os
 from collections.abc import Collection, Iterable, Sequence
+from time import process_time
 
 from fluxpmix.host.effects import Level
 from fluxpmix.job import idset
@@ -58,7 +59,8 @@ def run(request: Request, warm: Warm | None = None) -> int:
     how = input.plan(request.input)
     directory = jobdir.make(job.jobid, len(job.nodes))
     try:
-        launcher = Launcher(shell.Plan(request, directory, os.urandom(32), paths, cores, how), warm)
+        since = None if request.trace is None else Reactor.now()
+        launcher = Launcher(shell.Plan(request, directory, os.urandom(32), paths, cores, how, since), warm)
         try:
             return launcher.run()
         finally:
@@ -115,6 +117,8 @@ class Launcher:
         self._finishing = False
         self._paused = False
         self._last_interrupt = float("-inf")
+        self._trace: list[bytes] = []  # the shells' parts
+        self._spent = process_time()  # before the first shell, where this process has just been started
         self._source: input.Source | None = None
         self._unread: set[int] = set()  # shells that want no input, said before there was any
         try:
@@ -216,6 +220,8 @@ class Launcher:
             self._make_room()
         elif kind == control.EXITED:
             self._task_exited(*values)  # type: ignore[arg-type]
+        elif kind == control.TRACE:
+            self._trace.extend(values)  # type: ignore[arg-type]
         elif kind == control.TOOK:
             self._took(one, *values)  # type: ignore[arg-type]
         elif kind == control.STARTED:
@@ -452,7 +458,23 @@ class Launcher:
                 worst = [rank for rank, each in self._codes.items() if each == code]
                 self._say(f"{self._tasks(worst)} {self._how(*worst)}" if worst else "the job ended before its tasks")
         self._output.finish()
+        if self._request.trace is not None:
+            self._write_trace(self._request.trace)
         return code
+
+    def _write_trace(self, path: str) -> None:
+        from fluxpmix.shell import tracing
+
+        recorder = tracing.Recorder(tracing.LAUNCHER, "launcher")
+        since = self._plan.since
+        if since is not None:
+            recorder.span("Python, imports, options", tracing.LAUNCH, since - self._spent, since)
+            recorder.span("job", tracing.LAUNCH, since, self._reactor.now())
+        facts = {"job": self._job.jobid, "tasks": str(self._job.size), "shells": str(len(self._shells))}
+        try:
+            tracing.write(path, [recorder.dump(), *self._trace], facts)
+        except OSError as error:
+            self._say(f"warning: cannot write the trace to {path}: {error.strerror}")
 
     # -- input and output --------------------------------------------------------------------------
 

@@ -54,5 +54,6 @@ class Request(Record):
     exchange: str = "tree"  # or "bruck", or "auto": how the data of a fence move between the shells
     timeout: float | None = None  # of an operation that says none itself
     security: str = "native"  # or "munge": how libpmix is to check who connects
+    trace: str | None = None  # the file that says what the job's time went into (`shell/tracing.py`)
     verbose: int = 0
     quiet: bool = False

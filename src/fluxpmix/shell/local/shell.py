@@ -51,6 +51,7 @@ class Plan(Record):
     paths: tuple[str, ...]  # of each application's program
     cores: tuple[machine.Core, ...]
     input: input.Plan
+    since: float | None = None  # where a trace is wanted: when the launcher started the shells (`monotonic`)
 
 
 def main(plan: Plan, rank: int, sock: _socket.socket, listener: _socket.socket | None) -> NoReturn:
@@ -228,7 +229,12 @@ class JobShell:
             keeper=self._keeper,
         )
         ends_at = None if request.time_limit is None else self.now() + request.time_limit
-        driver = self._driver = Driver(
+        make: Callable[..., Driver] = Driver
+        if request.trace is not None:
+            from fluxpmix.shell.tracing import TracedDriver
+
+            make = partial(TracedDriver, since=plan.since)
+        driver = self._driver = make(
             self._job,
             self,
             site,
@@ -463,6 +469,8 @@ class JobShell:
                 self._driver.close()
         if self._links is not None:
             self._links.close()
+        if self._driver is not None and self._request.trace is not None:
+            self._control.send(control.TRACE, *self._driver.trace_parts())
         again = clean and self._keeper is not None and self._keeper.sound and not self._orphaned
         self._control.send(control.CLOSED, again)
         if self._orphaned:
