@@ -107,6 +107,8 @@ class Server(HostCalls):
         self._ids = itertools.count(1)
         self._open: dict[int, Open] = {}
         self._has_connected = False
+        self._inside: set[Proc] = set()  # clients that are connected and have not finalized
+        self._forsaken = False  # whether one of them was dropped: collectives may wait for it for ever
         self._destructed: tuple[str, Any] | None = None  # the group, where the last upcall ended one
         self._handlers = {}
         self._fork_lock = allocate_lock()
@@ -148,7 +150,8 @@ class Server(HostCalls):
     def close(self) -> None:
         """Answer what is open with an error and stop the server. Safe to call twice.
 
-        Where clients have connected, libpmix's thread goes on until the process ends: see below.
+        Where clients have connected to each other, or one was dropped before it finalized, libpmix's thread
+        goes on until the process ends: see below.
 
         Not to be called on libpmix's thread. In a forked child it does nothing: the server is the
         parent's. Standard 4.2, section 17.1 (PMIx_server_finalize).
@@ -162,8 +165,9 @@ class Server(HostCalls):
         self._flush()
         _active = None
         atexit.unregister(self.close)
-        # Never after a connect: 4.2 and 5.0 then go round for ever in their list of collectives.
-        status = SUCCESS if self._has_connected else self._library.lib.PMIx_server_finalize()
+        # Never after a connect, or with a collective that will not end: 4.2 and 5.0 then go round for ever in
+        # their list of collectives, or use what they have freed.
+        status = SUCCESS if self.stays_up else self._library.lib.PMIx_server_finalize()
         self._open_gate()
         self._completions.progress_thread = None
         self._handlers.clear()
@@ -194,6 +198,9 @@ class Server(HostCalls):
                 break
             self._flush()
             before = connections(self._ports)
+        if proc in self._inside:
+            self._inside.discard(proc)
+            self._forsaken = True
         super().deregister_client(proc)
         if self._library.version < (5, 0, 2):
             for descriptor in before.keys() - connections(self._ports).keys():
@@ -248,9 +255,14 @@ class Server(HostCalls):
         return len(self._open)
 
     @property
+    def stays_up(self) -> bool:
+        """Whether `close` leaves libpmix's thread running, and its files: see there."""
+        return self._has_connected or self._forsaken
+
+    @property
     def is_clean(self) -> bool:
         """Whether nothing of the jobs that were registered is left: 4.2 and 5.0 never forget a connection."""
-        return not self._open and not self._has_connected
+        return not self._open and not self.stays_up
 
     def _receive(self, entry: Entry, arguments: tuple[Any, ...], function: Any, data: Any) -> int:
         """Take an upcall on libpmix's thread; returns what its C function returns."""
@@ -288,6 +300,8 @@ class Server(HostCalls):
         number = next(self._ids)
         self._open[number] = Open(entry, function, data)
         self._has_connected |= entry.upcall is upcalls.Connect
+        if entry.upcall is upcalls.ClientFinalized:
+            self._inside.discard(fields[0])
         if self._deliver(entry.upcall(number, *fields)):
             return SUCCESS
         if self._open.pop(number, None) is None:
@@ -318,6 +332,8 @@ class Server(HostCalls):
             # An error code on return makes 5.0 and 6.1 free the connection twice; the callback does not.
             self._replies.send(Open(entry, function, data), _NO_PERMISSIONS, None)
             return SUCCESS
+        if upcalls.ClientFinalized in self._serves:
+            self._inside.add(fields[0])
         # The client is let in at once, as 4.2 does in any case: what the host answers changes nothing.
         if upcalls.ClientConnected in self._serves:
             self._offer(entry, fields, self._library.ffi.NULL, data)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from fluxpmix.job.registration import LocalFacts, registration
 from fluxpmix.pmix import attributes
-from fluxpmix.pmix.light import contextmanager
+from fluxpmix.pmix.light import contextmanager, suppress
 from fluxpmix.pmix.record import Record, replace
 from fluxpmix.pmix.server import Server
 from fluxpmix.pmix.status import Status
@@ -260,8 +260,18 @@ class JobServer:
             self._site.keeper.give_back()
         else:
             server.close()
+            if server.stays_up:
+                self._tidy()
 
     # -- inside --------------------------------------------------------------------------------
+
+    def _tidy(self) -> None:
+        """Remove the files that PMIx_server_finalize would have removed."""
+        tmpdir, host = self._site.tmpdir, self._job.nodes[self._site.shell_rank].hostname
+        with suppress(OSError):
+            for name in os.listdir(tmpdir):
+                if name == "hwloc.sm" or name.startswith(f"pmix.{host}."):
+                    os.unlink(os.path.join(tmpdir, name))
 
     def _open_server(self) -> Server:
         if self._server is None:
