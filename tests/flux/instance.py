@@ -15,6 +15,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -165,8 +166,13 @@ class Instance:
         return [str(path) for path in self.directory.rglob("jobtmp-*")]
 
     def clean_up_after_a_killed_shell(self) -> None:
-        """Remove the directory that only a shell removes that is alive to do it."""
+        """Remove the directory that only a shell removes that is alive to do it, and end the tasks that it had."""
         self.until(lambda: not self.processes("flux-shell"), f"shells are left: {self.shells()}")
+        for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+            with suppress(OSError):
+                environment = Path(f"/proc/{pid}/environ").read_bytes()
+                if f"FLUXPMIX_INSTANCE={self.mark}".encode() in environment and b"\0FLUX_TASK_RANK=" in environment:
+                    os.kill(pid, signal.SIGKILL)
         for path in self.leftovers():
             shutil.rmtree(path)
 
