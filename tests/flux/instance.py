@@ -21,6 +21,7 @@ from typing import Any
 
 from launching import CLIENTS as CLIENTS
 from launching import SOURCE, Result, find_libpmix
+from launching import mpi_data_says as mpi_data_says
 from launching import sets_seen as sets_seen
 
 libpmix = find_libpmix

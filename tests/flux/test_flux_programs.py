@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from instance import CLIENTS, Instance, libpmix
+from instance import CLIENTS, Instance, libpmix, mpi_data_says
 from test_mpi import EXAMPLES, compiled
 
 pytestmark = pytest.mark.flux
@@ -46,6 +46,13 @@ def test_an_mpi4py_program_says_hello(two: Instance) -> None:
     result = two.run("-N2", "-n4", sys.executable, EXAMPLES / "hello.py")
     assert [line.split(" on ")[0] for line in result.lines] == [f"hello from rank {rank} of 4" for rank in range(4)]
     assert all(line.endswith("sum of ranks is 6") for line in result.lines)
+
+
+@pytest.mark.mpi5
+@pytest.mark.parametrize("what", ["sessions", "names", "join", "sums"])
+def test_an_mpi_program_that_needs_more_than_a_fence_gets_the_right_answer(two: Instance, what: str) -> None:
+    pytest.importorskip("mpi4py")
+    assert two.run("-N2", "-n4", sys.executable, CLIENTS / "mpi_data.py", what).lines == mpi_data_says(what)
 
 
 def test_a_task_finds_what_flux_looks_for_and_nothing_of_ours(two: Instance) -> None:

@@ -181,3 +181,19 @@ def sets_seen(server: str) -> list[str]:
         far = dict.fromkeys(range(4), "left")
     lines += [f"{rank} is in {own[rank]} 0 is in {far[rank]}" for rank in range(4)]
     return sorted(lines)
+
+
+# Open MPI without data in its fence: all by direct modex.
+SPARSE = ("--env=OMPI_MCA_pmix_base_collect_data=0", "--env=OMPI_MCA_pmix_base_async_modex=1")
+
+
+def mpi_data_says(what: str) -> list[str]:
+    """What four ranks of `clients/mpi_data.py` print, sorted."""
+    ranks = range(4)
+    lines = {
+        "sessions": [f"{rank} 6" for rank in ranks],
+        "names": [f"{rank} 2 4 6" for rank in ranks],
+        "join": [f"{rank} 1 21" for rank in (0, 1)],
+        "sums": [f"{rank} {' '.join(str(100 * other + rank) for other in ranks)}" for rank in ranks],
+    }
+    return lines[what]

@@ -1,0 +1,80 @@
+"""MPI programs that need more of PMIx than a fence: which of them says the argument. Each prints a line a rank."""
+
+from __future__ import annotations
+
+import socket
+import sys
+
+from mpi4py import MPI
+
+
+def say(*what: object) -> None:
+    sys.stdout.write(" ".join(map(str, what)) + "\n")
+    sys.stdout.flush()
+
+
+def sessions() -> None:
+    """A communicator from a session's process set, without MPI_Init, three times by one tag."""
+    session = MPI.Session.Init()
+    group = session.Create_group("mpi://WORLD")
+    for _ in range(3):
+        comm = MPI.Intracomm.Create_from_group(group, "a tag")
+        rank, total = comm.rank, comm.allreduce(comm.rank)
+        comm.Free()
+    group.Free()
+    session.Finalize()
+    say(rank, total)
+
+
+def names() -> None:
+    """Odd ranks find the even ones' port by its name, connect, sum with them, and part."""
+    world = MPI.COMM_WORLD
+    odd = world.rank % 2
+    half = world.Split(odd, world.rank)
+    port = ""
+    if world.rank == 0:
+        port = MPI.Open_port()
+        MPI.Publish_name("even ones", port)
+    world.barrier()
+    if odd:
+        port = MPI.Lookup_name("even ones") if half.rank == 0 else ""
+        between = half.Connect(port)
+    else:
+        between = half.Accept(port)
+    both = between.Merge(high=bool(odd))
+    say(world.rank, between.remote_size, both.size, both.allreduce(world.rank))
+    both.Free()
+    between.Disconnect()
+    world.barrier()
+    if world.rank == 0:
+        MPI.Unpublish_name("even ones", port)
+        MPI.Close_port(port)
+    world.barrier()
+
+
+def join() -> None:
+    """Ranks 0 and 1 join over a socket."""
+    world = MPI.COMM_WORLD
+    if world.rank == 0:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            world.send(server.getsockname()[1], 1)
+            end, _ = server.accept()
+    elif world.rank == 1:
+        end = socket.create_connection(("127.0.0.1", world.recv(source=0)))
+    if world.rank < 2:
+        between = MPI.Comm.Join(end.fileno())
+        both = between.Merge(high=bool(world.rank))
+        say(world.rank, between.remote_size, both.allreduce(world.rank + 10))
+        both.Free()
+        between.Disconnect()
+    world.barrier()
+
+
+def sums() -> None:
+    """All send to all: what was not wired up by the fence is now."""
+    world = MPI.COMM_WORLD
+    found = world.alltoall([world.rank * 100 + rank for rank in range(world.size)])
+    say(world.rank, *found)
+
+
+globals()[sys.argv[1]]()

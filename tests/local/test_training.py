@@ -1,0 +1,42 @@
+"""PyTorch over PMIx: the store of the package `rixa` publishes and looks up, gloo does the rest."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from launching import CLIENTS, Launch, libpmix
+
+pytestmark = pytest.mark.pmix
+
+
+@pytest.fixture(scope="module")
+def extension(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The directory of rixa's extension for torch, which is compiled once, outside of any job."""
+    for name in ("torch", "rixa", "ninja"):
+        if importlib.util.find_spec(name) is None:
+            pytest.skip(f"{name} is not installed: pip install torch rixa ninja")
+    directory = tmp_path_factory.mktemp("extensions")
+    env = Launch(tmp_path_factory.mktemp("compiling")).environment(TORCH_EXTENSIONS_DIR=str(directory))
+    done = subprocess.run([sys.executable, "-c", "import rixa"], env=env, capture_output=True, text=True, check=False)
+    if done.returncode or not any(Path(directory).rglob("*.so")):
+        pytest.skip(f"rixa's extension cannot be compiled here: {done.stderr.strip()[-300:]}")
+    return str(directory)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("version", ["5.0", "4.2"])
+def test_four_ranks_train_to_the_losses_of_one_process(job: Launch, extension: str, version: str) -> None:
+    alone = subprocess.run(
+        [sys.executable, CLIENTS / "train.py"], env=job.environment(), capture_output=True, text=True, check=True
+    ).stdout.split()
+    settings = (f"--env=TORCH_EXTENSIONS_DIR={extension}", "--env=GLOO_SOCKET_IFNAME=lo", "--env=OMP_NUM_THREADS=1")
+    server = ("-o", f"libpmix={libpmix(version)}")
+    result = job.run("-N2", "-n4", *server, *settings, sys.executable, CLIENTS / "train.py")
+    lines = [line.split() for line in result.lines]
+    assert len(lines) == 4 and all(line == lines[0] for line in lines)
+    assert [round(float(loss), 6) for loss in lines[0]] == [round(float(loss), 6) for loss in alone]
+    assert float(alone[-1]) < 0.9 * float(alone[0])
