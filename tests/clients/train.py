@@ -46,7 +46,6 @@ def main() -> None:
     sys.stdout.write(" ".join(losses) + "\n")
     sys.stdout.flush()
     if not alone:
-        dist.barrier()
         dist.destroy_process_group()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 from hypothesis import strategies as st
 from simulator import Network
 
@@ -22,3 +24,23 @@ def shake(network: Network, data: st.DataObject, lossy: bool) -> None:
         elif fate == "again":
             queue.append(queue[0])
         network.deliver(pair)
+
+
+def trouble(network: Network, kind: str, seed: random.Random, dead: set[int]) -> None:
+    """Do one of the things that can go wrong, in jobs of two ranks a shell; `dead` has the ranks that have died."""
+    if kind in ("lose message", "repeat message") and network.queues:
+        pair = seed.choice(sorted(network.queues))
+        queue = network.queues[pair]
+        if kind == "repeat message":
+            queue.append(queue[-1])
+            return
+        queue.popleft()
+        if not queue:
+            del network.queues[pair]
+    elif kind == "die":
+        rank = seed.randrange(network.job.size)
+        if rank not in dead and rank // 2 not in network.lost:
+            dead.add(rank)
+            network.exit(rank)
+    elif kind == "lose shell" and len(network.lost) < len(network.hosts) - 1:
+        network.lose(seed.choice([n for n in range(len(network.hosts)) if n not in network.lost]))

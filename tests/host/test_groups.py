@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shaking import trouble
 from simulator import Network, procs
 
 from fluxpmix.host import frames
@@ -245,7 +246,7 @@ def test_whatever_goes_wrong_no_group_hangs_or_stays(
         while waiting or network.queues:
             action = seed.random()
             if troubles and action < 0.1:
-                _trouble(network, troubles.pop(), seed, dead)
+                trouble(network, troubles.pop(), seed, dead)
             elif waiting and action < 0.5:
                 shell = waiting.pop()
                 # A shell without a process has nobody who could ask.
@@ -265,25 +266,6 @@ def test_whatever_goes_wrong_no_group_hangs_or_stays(
     network.run()
     network.pass_time(1)
     assert network.bound == 0 and network.idle
-
-
-def _trouble(network: Grouped, kind: str, seed: random.Random, dead: set[int]) -> None:
-    if kind in ("lose message", "repeat message") and network.queues:
-        pair = seed.choice(sorted(network.queues))
-        queue = network.queues[pair]
-        if kind == "repeat message":
-            queue.append(queue[-1])
-            return
-        queue.popleft()
-        if not queue:
-            del network.queues[pair]
-    elif kind == "die":
-        rank = seed.randrange(network.job.size)
-        if rank not in dead and rank // 2 not in network.lost:
-            dead.add(rank)
-            network.exit(rank)
-    elif kind == "lose shell" and len(network.lost) < len(network.hosts) - 1:
-        network.lose(seed.choice([n for n in range(len(network.hosts)) if n not in network.lost]))
 
 
 def test_a_name_that_is_too_long_to_be_a_namespace_is_refused() -> None:

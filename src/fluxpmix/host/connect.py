@@ -65,7 +65,8 @@ class Connections(Capability):
             def done(outcome: int, _blobs: Sequence[Buffer]) -> Effect:
                 if outcome == SUCCESS:
                     self._sets[signature] = self._sets.get(signature, 0) + step
-                    if self._sets[signature] <= 0:
+                    # Those who entered may have ended before the others came.
+                    if self._sets[signature] <= 0 or not self._here.intersection(self._ranks(signature)):
                         del self._sets[signature]
                 return Reply(upcall.id, outcome)
 
@@ -103,8 +104,11 @@ class Connections(Capability):
     def exited(self, rank: int, wait_status: int, now: float, out: list[Effect]) -> None:
         self._here.discard(rank)
         for signature in list(self._sets):
-            if not self._here.intersection(self._directory.ranks_on(self._directory.parse(signature), self._me)):
+            if not self._here.intersection(self._ranks(signature)):
                 del self._sets[signature]
+
+    def _ranks(self, signature: bytes) -> tuple[int, ...]:
+        return self._directory.ranks_on(self._directory.parse(signature), self._me)
 
     def abandon(self, status: int, out: list[Effect]) -> None:
         self._sets.clear()
