@@ -96,7 +96,7 @@ def test_outside_a_job_it_says_how_to_run_it(words: list[str]) -> None:
     [
         (["--timeout", "soon"], 2, "--timeout 'soon'"),
         (["extra"], 2, "takes no argument"),
-        (["--compare", "A.json"], 2, "wants two reports"),
+        (["--compare", "A.json"], 2, "wants two reports or more"),
         (["--json", "/nowhere/r.json", "--timeout", "2s"], 1, "name a file that you can write"),
     ],
 )

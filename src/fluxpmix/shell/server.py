@@ -113,6 +113,7 @@ class JobServer:
             server = Server(
                 self._library, on_upcall, serves=self._serves, gate=gate, directives=self._server_directives()
             )
+        os.chmod(self._directory, 0o700)  # which libpmix has opened to all, to leave its rendezvous files there
         server.register_resources([Info(attributes.RM_NAME, RM_NAME)])
         if (lost := self._on_lost) is not None and self._site.keeper is None:
 
@@ -300,9 +301,12 @@ class JobServer:
             for name in fresh:
                 del os.environ[name]
 
+    @property
+    def _directory(self) -> str:
+        return self._site.tmpdir if self._site.keeper is None else self._site.keeper.directory
+
     def _server_directives(self) -> dict[str, Any]:
-        site = self._site
-        tmpdir = site.tmpdir if site.keeper is None else site.keeper.directory
+        site, tmpdir = self._site, self._directory
         return {
             attributes.SERVER_NSPACE: self.identity.nspace,
             attributes.SERVER_RANK: self.identity.rank,

@@ -29,7 +29,7 @@ OPTIONS = (
     Option(("--timeout",), "FSD", "how long each operation may take (default 10s)"),
     Option(("--no-operations",), None, "ask for attributes only"),
     Option(("--abort",), None, f"at the end try PMIx_Abort too: the job ends with status {ABORTED}"),
-    Option(("--compare",), "A.json", "print two reports side by side: --compare A.json B.json"),
+    Option(("--compare",), "A.json", "print reports side by side: --compare A.json B.json ..."),
     Option(("-v", "--verbose"), None, "show what is right too"),
     Option(("-h", "--help"), None, "show this page"),
 )
@@ -110,8 +110,8 @@ def _check(client: Client, options: Mapping[str, Any], seconds: float) -> int:
 def _compare(first: str, *others: str) -> int:
     from fluxpmix.cli.check import report
 
-    if len(others) != 1:
-        raise UsageError("--compare wants two reports: flux-pmix check --compare A.json B.json")
+    if not others:
+        raise UsageError("--compare wants two reports or more: flux-pmix check --compare A.json B.json")
     summaries = []
     for path in (first, *others):
         try:

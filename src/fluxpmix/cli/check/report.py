@@ -120,13 +120,13 @@ def junit(summary: Summary) -> str:
     return "\n".join([*lines, "</testsuite>", ""])
 
 
-def compare(one: Summary, other: Summary) -> Iterator[str]:
-    """Yield two reports side by side, a line for each attribute and operation."""
-    verdicts = [{(row.section, row.name): row for row in each.rows} for each in (one, other)]
-    names = list(dict.fromkeys((row.section, row.name) for each in (one, other) for row in each.rows))
+def compare(*summaries: Summary) -> Iterator[str]:
+    """Yield reports side by side, a line for each attribute and operation, marked where they differ."""
+    verdicts = [{(row.section, row.name): row for row in each.rows} for each in summaries]
+    names = list(dict.fromkeys((row.section, row.name) for each in summaries for row in each.rows))
     width = max((len(name) for _, name in names), default=0)
-    yield f"{'':<{width + 14}}  {one.title}"
-    yield f"{'':<{width + 14}}  {'':<12} {other.title}"
+    for number, each in enumerate(summaries):
+        yield f"{'':<{width + 15}} {'':<{13 * number}}{each.title}"
     section = ""
     for key in names:
         if key[0] != section:
@@ -135,10 +135,11 @@ def compare(one: Summary, other: Summary) -> Iterator[str]:
         rows = [found.get(key) for found in verdicts]
         need = next(row.need for row in rows if row is not None)
         shown = [row.verdict.value if row is not None else "-" for row in rows]
-        mark = " " if shown[0] == shown[1] else "*"
-        yield f"{mark} {key[1]:<{width}} {need:<11}  {shown[0]:<12} {shown[1]}".rstrip()
+        mark = " " if len(set(shown)) == 1 else "*"
+        columns = " ".join(f"{each:<12}" for each in shown)
+        yield f"{mark} {key[1]:<{width}} {need:<11}  {columns}".rstrip()
     yield ""
-    for each in (one, other):
+    for each in summaries:
         yield f"{each.title}: {score(each)}"
 
 

@@ -119,7 +119,7 @@ def _launcher(nspace: str) -> str:
         return "Slurm"
     if nspace.startswith("prterun-"):
         return "prterun"
-    if nspace == os.environ.get("FLUX_JOB_ID"):
+    if "FLUX_KVS_NAMESPACE" in os.environ and nspace == os.environ.get("FLUX_JOB_ID", "").replace("ƒ", "f"):
         return "Flux"
     if "FLUX_TASK_RANK" in os.environ:
         return "flux-pmix run"
