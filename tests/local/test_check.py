@@ -233,6 +233,10 @@ def test_two_reports_stand_side_by_side(tmp_path: Path) -> None:
     out = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout
     lines = [line for line in out.splitlines() if "PMIX_LOCAL_SIZE" in line]
     assert lines and lines[0].startswith("*") and lines[0].split()[-2:] == ["missing", "right"]
+    three = subprocess.run([*words, words[-1]], capture_output=True, text=True, timeout=60, check=True).stdout
+    assert [line.split()[-3:] for line in three.splitlines() if "PMIX_LOCAL_SIZE" in line] == [
+        ["missing", "right", "right"]
+    ]
     bad = subprocess.run([*words[:-1], "/nosuch"], capture_output=True, text=True, timeout=60, check=False)
     assert bad.returncode == 1 and "--json FILE makes one" in bad.stderr
 
