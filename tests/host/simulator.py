@@ -48,6 +48,7 @@ class Network:
         exchange: str = "tree",
         oversubscribe: bool = True,
         large: int = 60,
+        often: bool = False,
     ) -> None:
         self.job = make_job(counts)
         self.hosts = [
@@ -62,6 +63,9 @@ class Network:
             )
             for n in range(len(counts))
         ]
+        if often:
+            for host in self.hosts:
+                host._collectives._appetite.moved(large, among_peers=True)
         self.now = 0.0
         self.queues: dict[tuple[int, int], deque[bytes]] = {}
         self.replies: dict[int, tuple[int, Any]] = {}

@@ -163,10 +163,11 @@ def test_an_unknown_exchange_is_named() -> None:
 
 
 @pytest.mark.parametrize(("large", "tag"), [(0, Tag.DOWN), (1, Tag.STEP), (8, Tag.STEP)])
+@pytest.mark.parametrize("often", [False, True])
 @pytest.mark.parametrize("fanout", [1, 3, 16])
 @pytest.mark.parametrize("shells", [2, 3, 9, 30])
-def test_data_go_among_peers_where_any_shell_has_much(shells: int, fanout: int, large: int, tag: Tag) -> None:
-    network = Network([1] * shells, fanout, exchange="auto", large=1000 * shells)
+def test_data_go_among_peers_where_one_has_much(shells: int, fanout: int, often: bool, large: int, tag: Tag) -> None:
+    network = Network([1] * shells, fanout, exchange="auto", large=1000 * shells, often=often)
     blobs = [bytes([shell]) * (1000 if shell < large else 999) for shell in range(shells)]
     ids = [network.fence(shell, data=blobs[shell]) for shell in range(shells)]
     tags = set()
@@ -192,13 +193,41 @@ def test_data_that_come_again_and_again_are_worth_links_sooner() -> None:
     assert not Appetite(1, 1, possible=lambda: False).wants(1000)
 
 
-def test_a_failure_beside_large_data_moves_none_of_them() -> None:
-    network = Network([1] * 9, 2, exchange="auto", large=1000)
+def test_much_data_again_and_again_need_no_question() -> None:
+    network = Network([1] * 8, exchange="auto", large=800)
+    sent = []
+    for _ in range(3):
+        network.sent = 0
+        for shell in range(8):
+            network.fence(shell, data=bytes(100))
+        network.run()
+        sent.append(network.sent)
+    assert sent == [24 + 14, 24, 24], "the question is 7 messages up and 7 down"
+
+
+def test_a_shell_that_does_not_ask_does_so_when_its_peers_are_slow_to_join_in() -> None:
+    network = Network([1] * 8, fanout=2, exchange="auto", large=800, often=True)
+    blobs = [bytes([shell]) * (100 if shell == 3 else 1) for shell in range(8)]
+    ids = [network.fence(shell, data=blobs[shell]) for shell in range(8)]
+    held = {pair: network.queues.pop(pair) for pair in list(network.queues) if pair[0] == 3}
+    network.pass_time(0.1)
+    told = [each for host in network.hosts for each in host._collectives._series.values()]
+    assert all(one.movement._begun for series in told for one in series.open.values()), "and the root has said so"
+    network.queues.update(held)
+    network.run()
+    assert [network.replies[id_] for id_ in ids] == [(0, b"".join(blobs))] * 8
+    assert network.idle
+
+
+@pytest.mark.parametrize("often", [False, True])
+def test_a_failure_beside_large_data_is_everybodys(often: bool) -> None:
+    network = Network([1] * 9, 2, exchange="auto", large=1000, often=often)
     failed = (Info(attributes.LOCAL_COLLECTIVE_STATUS, int(Status.ERR_PROC_TERM_WO_SYNC)),)
     ids = [network.fence(shell, data=bytes(500), extra=failed if shell == 4 else ()) for shell in range(9)]
     network.run()
     assert [network.replies[id_] for id_ in ids] == [(int(Status.ERR_PROC_TERM_WO_SYNC), b"")] * 9
-    assert network.sent_bytes < 9 * 500 and network.idle
+    assert network.idle
+    assert often or network.sent_bytes < 9 * 500, "where it is asked first, no data move"
 
 
 @pytest.mark.parametrize("tag", [Tag.LARGE, Tag.AMONG])

@@ -38,6 +38,7 @@ Done: TypeAlias = Callable[[int, Sequence[Buffer]], Effect]
 SUCCESS = int(Status.SUCCESS)
 # How long a shell is waited for before it is asked whether it will ever contribute (seconds).
 PATIENCE = 1.0
+SHORT_PATIENCE = 0.02  # how long a movement may keep to itself what it need not say
 # How collectives with data move: over the tree, among peers (Bruck's exchange), or as their size wants.
 EXCHANGES = ("auto", "tree", "bruck")
 
@@ -66,7 +67,7 @@ class Collective:
         self.done = done
         self.timeout = timeout
         self.deadline = None if timeout is None else now + timeout
-        self.probe_at = now + PATIENCE
+        self.probe_at = now + (SHORT_PATIENCE if movement.quiet else PATIENCE)
 
 
 class _Series:
@@ -78,7 +79,7 @@ class _Series:
         self.next = 0
         self.open: dict[int, Collective] = {}
         # Of generations that have not started here: what others sent, and why they failed.
-        self.early: dict[int, dict[int, Message]] = {}
+        self.early: dict[int, dict[tuple[int, Tag], Message]] = {}
         self.failed: dict[int, int] = {}
 
 
@@ -174,7 +175,7 @@ class Collectives:
         one = Collective(key, procs, signature, members, movement, done, timeout, now)
         series.open[generation] = one
         self._running += 1
-        for source, message in series.early.pop(generation, {}).items():
+        for (source, _), message in series.early.pop(generation, {}).items():
             complaint = self._take(series, generation, one, source, message, b"", out)
             if complaint is not None:
                 self.counters["refused"] += 1
@@ -214,9 +215,9 @@ class Collectives:
             self.counters["retired"] += 1
             return None
         early = series.early.setdefault(generation, {})
-        if source in early:
+        if (source, message.tag) in early:
             return "a second contribution to the same collective"
-        early[source] = message
+        early[source, message.tag] = message
         return None
 
     def died(self, rank: int, out: list[Effect]) -> None:
@@ -235,7 +236,9 @@ class Collectives:
             for generation, one in list(series.open.items()):
                 if among(one.members, shell):
                     self._fail(series, generation, one, int(Status.ERR_LOST_CONNECTION), out)
-            for generation in [each for each, sources in series.early.items() if shell in sources]:
+            for generation in [
+                each for each, sources in series.early.items() if any(shell == source for source, _ in sources)
+            ]:
                 del series.early[generation]
                 series.failed.setdefault(generation, int(Status.ERR_LOST_CONNECTION))
 
@@ -246,6 +249,9 @@ class Collectives:
                 if one.deadline is not None and one.deadline <= now:
                     out.append(Log(Level.ERROR, self._late(one)))
                     self._fail(series, generation, one, int(Status.ERR_TIMEOUT), out)
+                elif one.probe_at <= now and one.movement.remind():
+                    one.probe_at = now + PATIENCE
+                    self._advance(series, generation, one, out)
                 elif one.probe_at <= now:
                     one.probe_at = now + 2 * (PATIENCE + now - one.probe_at)
                     probe = encode(self._probe(generation, one))

@@ -30,6 +30,7 @@ class Movement:
     __slots__ = ("answers", "blob", "generation", "key", "members", "position", "status")
 
     takes: tuple[Tag, ...] = ()
+    quiet = False  # whether there is something to say if it takes long
 
     def __init__(
         self,
@@ -59,6 +60,10 @@ class Movement:
     def take(self, source: int, message: Message, frame: Buffer) -> str | None:
         """Enter a message of a peer, with the frame that it came in. Returns what is wrong with it."""
         raise NotImplementedError
+
+    def remind(self) -> bool:
+        """Something does not come: say what was left unsaid. Returns whether there is more to send now."""
+        return False
 
     def advance(self, out: list[Effect]) -> Outcome | None:
         """Send what can be sent by now; return the outcome once it is there."""
