@@ -40,6 +40,14 @@ def late(client: Client) -> None:
     client.fence()
 
 
+def limited(client: Client) -> None:
+    """All connect, twice, with more time than the job lasts."""
+    for _ in range(2):
+        client.connect([client.job], {a.TIMEOUT: 60})
+        client.disconnect([client.job])
+    say(client, "done")
+
+
 def dies(client: Client) -> None:
     """The last rank dies before it comes."""
     size = client.get(a.JOB_SIZE, client.job)

@@ -12,6 +12,7 @@ from simulator import NSPACE, Network
 
 from fluxpmix.host import frames, wire
 from fluxpmix.host.answers import KEYS
+from fluxpmix.host.effects import Effect, Measure
 from fluxpmix.host.frames import Message, Tag
 from fluxpmix.host.host import Host
 from fluxpmix.host.supported import SUPPORTED
@@ -20,13 +21,21 @@ from fluxpmix.pmix.status import Status
 from fluxpmix.pmix.types import RANK_WILDCARD, Info, Proc, QueryItem
 from fluxpmix.pmix.upcalls import Query
 
+OF_THE_SYSTEM = {a.QUERY_NAMESPACES, a.QUERY_SUPPORTED_KEYS, a.QUERY_SPAWN_SUPPORT, a.TIME_REMAINING}
 NOT_FOUND = int(Status.ERR_NOT_FOUND)
 PARTIAL = int(Status.ERR_PARTIAL_SUCCESS)
 SERVER = Proc(f"{NSPACE}.shell", 0)  # libpmix says that its server asks
 
 
 class Asked(Network):
-    """Hosts that are asked."""
+    """Hosts that are asked; each has a memory of its own, and each task more."""
+
+    def perform(self, shell: int, effects: list[Effect]) -> None:
+        super().perform(shell, effects)
+        for one in effects:
+            if isinstance(one, Measure):
+                tasks = tuple((number, pid << 20) for number, pid in one.tasks)
+                self.perform(shell, self.hosts[shell].measured(one.token, shell + 1 << 20, tasks, self.now))
 
     def query(self, shell: int, *keys: str, **qualifiers: Any) -> int:
         infos = tuple(Info(getattr(a, name), value) for name, value in qualifiers.items())
@@ -177,7 +186,7 @@ def test_the_time_that_is_left_is_what_the_carrier_says() -> None:
     assert network.answer(network.query(0, a.TIME_REMAINING)) == {a.TIME_REMAINING: 0}
 
 
-@pytest.mark.parametrize("key", sorted({*KEYS} - {a.QUERY_NAMESPACES, a.QUERY_SUPPORTED_KEYS, a.TIME_REMAINING}))
+@pytest.mark.parametrize("key", sorted({*KEYS} - OF_THE_SYSTEM))
 def test_of_an_unknown_namespace_nothing_is_known(key: str) -> None:
     network = Asked([1, 1])
     id_ = network.query(0, key, NSPACE="another", RANK=0)
@@ -216,7 +225,7 @@ def test_a_shell_that_does_not_answer_leaves_its_rows_without_a_state(loses: str
 def test_a_table_that_makes_no_sense_is_dropped(rows: Any) -> None:
     network = Asked([1, 1])
     id_ = network.query(0, a.QUERY_PROC_TABLE)
-    block = (1, wire.encode((rows, ())))
+    block = (1, wire.encode((rows, (), ())))
     frame = b"".join(frames.encode(Message(Tag.ROWS, 0, 1, frames.NO_DIGEST, 0, (block,))))
     network.perform(0, network.hosts[0].receive(1, frame, 0.0))
     assert (id_ in network.replies) == (rows == ())
@@ -257,3 +266,39 @@ def test_whatever_goes_wrong_every_query_is_answered(shells: int, troubles: list
             rows = table(network.answer(id_)[a.QUERY_PROC_TABLE])
             assert all((pid, state) in ((1000 + rank, 5), (0, 0)) for rank, _, pid, _, state in rows)
     assert network.idle
+
+
+def _memory(answer: dict[str, Any]) -> list[tuple[Any, ...]]:
+    arrays = [each.value.items for each in answer[a.QUERY_MEMORY_USAGE].items]
+    return [tuple(info.value for info in infos) for infos in arrays]
+
+
+def test_the_memory_of_shells_and_tasks_is_told_by_node() -> None:
+    network = Asked([2, 1])
+    network.start()
+    ids = [network.query(shell, a.QUERY_MEMORY_USAGE) for shell in (0, 1)]
+    assert [_memory(network.answer(id_)) for id_ in ids] == [[("n0", 1, 1000.5), ("n1", 2, 1002)]] * 2
+    one = network.query(0, a.QUERY_MEMORY_USAGE, PROCID=Proc(NSPACE, 2))
+    assert _memory(network.answer(one)) == [("n1", 2, 1002)]
+    here = network.query(1, a.QUERY_MEMORY_USAGE, QUERY_LOCAL_ONLY=True)
+    assert _memory(network.answer(here)) == [("n1", 2, 1002)]
+    there = network.query(0, a.QUERY_MEMORY_USAGE, HOSTNAME="n1")
+    assert _memory(network.answer(there)) == [("n1", 2, 1002)]
+
+
+def test_the_memory_of_a_lost_shell_is_missing() -> None:
+    network = Asked([1, 1])
+    network.start()
+    id_ = network.query(0, a.QUERY_MEMORY_USAGE)
+    network.lose(1)
+    assert network.replies[id_][0] == PARTIAL and network.idle
+
+
+@pytest.mark.parametrize("memory", [5, (1,), ("a", ()), (1, (2,)), (1, ((0, "x"),)), (1, ((0, 1, 2),))])
+def test_memory_that_makes_no_sense_is_dropped(memory: Any) -> None:
+    network = Asked([1, 1])
+    id_ = network.query(0, a.QUERY_MEMORY_USAGE)
+    block = (1, wire.encode(((), (), memory)))
+    frame = b"".join(frames.encode(Message(Tag.ROWS, 0, 1, frames.NO_DIGEST, 0, (block,))))
+    network.perform(0, network.hosts[0].receive(1, frame, 0.0))
+    assert id_ not in network.replies and network.hosts[0].counters["malformed"] == 1

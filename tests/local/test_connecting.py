@@ -41,6 +41,13 @@ def test_a_connect_ends_in_time_where_somebody_never_comes(job: Launch, library:
     assert job.run("-N2", "-n3", *library, sys.executable, CLIENT, "late").lines == ["0 PMIX_ERR_TIMEOUT"]
 
 
+def test_a_time_limit_that_libpmix_does_not_survive_is_warned_of_once(job: Launch, library: list[str]) -> None:
+    result = job.run("-N2", "-n3", *library, sys.executable, CLIENT, "limited")
+    assert result.lines == [f"{rank} done" for rank in range(3)]
+    warning = "shell 0: PMIX_TIMEOUT in a connect of several processes on one node: libpmix "
+    assert result.err.count(warning) == 1 and result.err.count("\n") == 1
+
+
 def test_a_process_that_dies_first_ends_a_connect(job: Launch, library: list[str]) -> None:
     result = job.run("-N2", "-n3", *ON, *library, sys.executable, CLIENT, "dies", code=3)
     assert result.lines == [f"{rank} PMIX_ERR_PROC_TERM_WO_SYNC" for rank in range(2)]

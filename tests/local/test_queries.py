@@ -56,3 +56,28 @@ def test_a_process_learns_which_functions_the_host_serves(job: Launch) -> None:
     result = job.run("-n1", "-o", f"libpmix={path}", sys.executable, "-c", script)
     told = result.out.strip().split(",")
     assert {"PMIx_Fence", "PMIx_Get", "PMIx_Publish", "PMIx_Lookup", "PMIx_Query_info"} <= set(told)
+
+
+MEMORY = """
+import sys
+from fluxpmix.pmix import attributes as a
+from fluxpmix.pmix.client import Client
+from fluxpmix.pmix.types import QueryItem
+with Client() as client:
+    client.fence()
+    if client.proc.rank == 0:
+        for array in client.query([QueryItem((a.QUERY_MEMORY_USAGE,))])[0].value.items:
+            host, shell, tasks = (info.value for info in array.value.items)
+            print(host, 5 < shell < 500, 5 < tasks < 500)
+        print("pmix.wdir" in client.query([QueryItem((a.QUERY_SPAWN_SUPPORT,))])[0].value.split(","))
+    client.fence()
+"""
+
+
+@pytest.mark.parametrize("version", ["5.0", "4.2"])
+def test_a_process_learns_how_much_memory_all_nodes_use_and_what_it_may_spawn(job: Launch, version: str) -> None:
+    path = libpmix(version)
+    library = ["-o", f"libpmix={path}", f"--env=FLUXPMIX_LIBPMIX={path}"]
+    lines = job.run("-N2", "-n3", *library, sys.executable, "-c", MEMORY).out.splitlines()
+    assert [line.split()[1:] for line in lines[:2]] == [["True", "True"]] * 2 and lines[2:] == ["True"]
+    assert len({line.split()[0] for line in lines[:2]}) == 2

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from fluxpmix.host import spawnrequest
 from fluxpmix.host.directory import Directory
 from fluxpmix.host.pset import ProcessSets
 from fluxpmix.pmix import attributes
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 SUCCESS = int(Status.SUCCESS)
+_MEGABYTE = 1 << 20
 
 # `pmix_proc_state_t`
 UNKNOWN, PREPARED, RUNNING, CONNECTED, TERMINATED = 0, 1, 5, 6, 20
@@ -60,11 +62,18 @@ class Row:
 class Known:
     """What the shells that were asked know: of their processes by rank, of the groups that they have members of."""
 
-    __slots__ = ("groups", "now", "rows")
+    __slots__ = ("groups", "memory", "now", "rows")
 
-    def __init__(self, rows: dict[int, Row], groups: Mapping[str, tuple[Proc, ...]], now: float) -> None:
+    def __init__(
+        self,
+        rows: dict[int, Row],
+        groups: Mapping[str, tuple[Proc, ...]],
+        memory: Mapping[int, tuple[int, dict[int, int]]],
+        now: float,
+    ) -> None:
         self.rows = rows
         self.groups = groups
+        self.memory = memory  # bytes of each shell, and of its processes by number
         self.now = now
 
 
@@ -224,6 +233,27 @@ class Answers:
         )
         return Info(key, DataArray(DataType.PROC, members), DataType.DATA_ARRAY) if members else None
 
+    def _memory(self, key: str, asked: Asked, known: Known) -> Info | None:
+        if asked.member is None:
+            return None
+        nodes = []
+        for shell, (own, tasks) in sorted(known.memory.items()):
+            node = self._directory.first.job.nodes[shell]
+            meant = asked.member.numbers if asked.number is None else (asked.number,)
+            sizes = [size for number, size in tasks.items() if number in meant]
+            if (asked.host is not None and asked.host not in (node.hostname, *node.aliases)) or (
+                asked.number is not None and not sizes
+            ):
+                continue
+            infos = [Info(attributes.HOSTNAME, node.hostname), Info(attributes.DAEMON_MEMORY, own / _MEGABYTE)]
+            if sizes:
+                infos.append(Info(attributes.CLIENT_AVG_MEMORY, sum(sizes) / len(sizes) / _MEGABYTE))
+            nodes.append(Info(attributes.NODE_INFO_ARRAY, DataArray(DataType.INFO, tuple(infos))))
+        return Info(key, DataArray(DataType.INFO, tuple(nodes)), DataType.DATA_ARRAY) if nodes else None
+
+    def _spawning(self, key: str, asked: Asked, known: Known) -> Info | None:
+        return Info(key, ",".join(map(str, spawnrequest.HONOURED)), DataType.STRING)
+
     def _keys(self, key: str, asked: Asked, known: Known) -> Info | None:
         return Info(key, ",".join(KEYS), DataType.STRING)
 
@@ -242,6 +272,8 @@ KEYS: dict[Attribute, _Method] = {
     attributes.PROC_PID: Answers._of_process,
     attributes.EXIT_CODE: Answers._of_process,
     attributes.TIME_REMAINING: Answers._time_remaining,
+    attributes.QUERY_MEMORY_USAGE: Answers._memory,
+    attributes.QUERY_SPAWN_SUPPORT: Answers._spawning,
     attributes.QUERY_NUM_PSETS: Answers._sets,
     attributes.QUERY_PSET_NAMES: Answers._sets,
     attributes.QUERY_PSET_MEMBERSHIP: Answers._sets,
@@ -268,6 +300,7 @@ OF_ALL = frozenset(
         attributes.PROC_STATE_STATUS,
         attributes.PROC_PID,
         attributes.EXIT_CODE,
+        attributes.QUERY_MEMORY_USAGE,
         attributes.QUERY_NUM_GROUPS,
         attributes.QUERY_GROUP_NAMES,
         attributes.QUERY_GROUP_MEMBERSHIP,

@@ -137,6 +137,13 @@ class Log(Record):
     message: str
 
 
+class Measure(Record):
+    """Say how much memory this shell and its tasks with these numbers and pids have; comes back as `measured`."""
+
+    token: int
+    tasks: tuple[tuple[int, int], ...]
+
+
 class DefineSet(Record):
     """Have libpmix know a process set, by its members' names and ranks (None: it is no more)."""
 
@@ -197,6 +204,7 @@ Effect: TypeAlias = (
     | Raise
     | Signal
     | Log
+    | Measure
     | DefineSet
     | Output
     | Prepare

@@ -287,6 +287,12 @@ class Host:
         self._dmodex.modex_ready(token, status, data, now, out)
         return out
 
+    def measured(self, token: int, own: int, tasks: tuple[tuple[int, int], ...], now: float) -> list[Effect]:
+        """Take what came of a `Measure`: the bytes that this shell has, and its tasks by number."""
+        out: list[Effect] = []
+        self._queries.measured(token, own, tasks, now, out)
+        return out
+
     def tick(self, now: float) -> list[Effect]:
         """Let deadlines that have passed take effect."""
         out: list[Effect] = []

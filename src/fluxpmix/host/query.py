@@ -6,8 +6,9 @@ groups, are collected from their shells, once for all keys of a request; a shell
 or is lost, leaves its rows without a state, and the answer is a partial one. Questions of which attributes are
 supported libpmix answers, by what `supported.py` says of this host.
 
-    TABLE  generation: the asker's token
-    ROWS   generation: the token asked with; block: ((number, pid, exit code, state), ...), ((group, members), ...)
+    TABLE  generation: the asker's token; operation: whether memory is to be measured
+    ROWS   generation: the token asked with; block: ((number, pid, exit code, state), ...), ((group, members), ...),
+           () or (bytes of the shell, ((number, bytes), ...))
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fluxpmix.host import wire
-from fluxpmix.host.answers import CONNECTED, OF_ALL, RUNNING, Answers, Asked, Known, Row
+from fluxpmix.host.answers import CONNECTED, OF_ALL, RUNNING, TERMINATED, Answers, Asked, Known, Row
 from fluxpmix.host.capability import Capability
 from fluxpmix.host.directives import timeout
 from fluxpmix.host.directory import Directory, Member
-from fluxpmix.host.effects import Effect, Reply, Send
+from fluxpmix.host.effects import Effect, Measure, Reply, Send
 from fluxpmix.host.frames import NO_DIGEST, Message, Tag, encode
 from fluxpmix.host.group import Groups
 from fluxpmix.host.pset import ProcessSets
@@ -40,7 +41,7 @@ PATIENCE = 5.0
 class _Open:
     """A request that waits for rows of other shells."""
 
-    __slots__ = ("deadline", "groups", "queries", "rows", "shells", "upcall")
+    __slots__ = ("deadline", "groups", "memory", "queries", "rows", "shells", "upcall")
 
     def __init__(self, upcall: Query, shells: set[int], deadline: float) -> None:
         self.upcall = upcall.id
@@ -49,6 +50,7 @@ class _Open:
         self.deadline = deadline
         self.rows: dict[int, Row] = {}
         self.groups: dict[str, tuple[Proc, ...]] = {}
+        self.memory: dict[int, tuple[int, dict[int, int]]] = {}  # by shell
 
     def heard_of(self, groups: Mapping[str, tuple[Proc, ...]]) -> None:
         """Take a shell's word for its groups: who is known to be gone to one shell is gone."""
@@ -74,6 +76,8 @@ class Queries(Capability):
         self._open: dict[int, _Open] = {}  # by token
         self._tokens = 0
         self._lost: set[int] = set()
+        self._measuring: dict[int, tuple[int, int]] = {}  # what for, by token: the shell and its token
+        self._measures = 0
 
     @property
     def idle(self) -> bool:
@@ -92,22 +96,26 @@ class Queries(Capability):
             others = {shell for member in self._directory.members for shell in member.occupied}
             others -= {self._me} | self._lost
         seconds = min((timeout(item.qualifiers, PATIENCE) or PATIENCE for item in upcall.queries), default=PATIENCE)
-        one = _Open(upcall, others, now + seconds)
-        if not others:
+        measures = any(attributes.QUERY_MEMORY_USAGE in item.keys for item in upcall.queries)
+        one = _Open(upcall, others | {self._me} if measures else set(others), now + seconds)
+        if not one.shells:
             self._answer(one, now, out)
             return
         self._tokens = (self._tokens + 1) & 0xFFFFFFFF
         self._open[self._tokens] = one
-        frame = encode(Message(Tag.TABLE, 0, self._tokens, NO_DIGEST))
+        frame = encode(Message(Tag.TABLE, int(measures), self._tokens, NO_DIGEST))
         out.extend(Send(shell, frame) for shell in sorted(others))
+        if measures:
+            self._measure(self._me, self._tokens, out)
 
     def receive(self, source: int, message: Message, now: float, out: list[Effect]) -> str | None:
         if message.tag is Tag.TABLE:
             if message.blocks:
                 return "a question for a process table with a block"
-            mine = tuple((rank, row.pid, row.exit_code, row.state) for rank, row in self._rows.items())
-            block = (self._me, wire.encode((mine, tuple(self._groups.groups.items()))))
-            out.append(Send(source, encode(Message(Tag.ROWS, 0, message.generation, NO_DIGEST, 0, (block,)))))
+            if message.operation:
+                self._measure(source, message.generation, out)
+            else:
+                self._tell(source, message.generation, (), out)
             return None
         one = self._open.get(message.generation)
         if one is None or source not in one.shells:
@@ -116,24 +124,54 @@ class Queries(Capability):
             body = wire.decode(bytes(message.blocks[0][1])) if len(message.blocks) == 1 else None
         except wire.WireError as error:
             return f"a process table: {error}"
-        rows, groups = body if isinstance(body, tuple) and len(body) == 2 else (None, ())
+        rows, groups, memory = body if isinstance(body, tuple) and len(body) == 3 else (None, (), ())
         if not isinstance(rows, tuple) or not all(map(_is_row, rows)):
             return "a process table without rows"
         if not isinstance(groups, tuple) or not all(map(_is_group, groups)):
             return "a process table with groups that have no name or members"
+        if not _is_memory(memory):
+            return "a process table with memory that nobody has"
         if not all(self._directory.is_on(rank, source) for rank, *_ in rows):
             return "a process table with a rank that is not the sender's"
         one.rows.update({rank: Row(pid, code, state) for rank, pid, code, state in rows})
         one.heard_of(dict(groups))
-        one.shells.discard(source)
-        if not one.shells:
-            del self._open[message.generation]
-            self._answer(one, now, out)
+        if memory:
+            one.memory[source] = (memory[0], dict(memory[1]))
+        self._heard(message.generation, source, now, out)
         return None
+
+    def measured(self, token: int, own: int, tasks: tuple[tuple[int, int], ...], now: float, out: list[Effect]) -> None:
+        """Take how much memory this shell and its tasks have, and tell who has asked."""
+        shell, generation = self._measuring.pop(token, (self._me, -1))
+        if shell != self._me:
+            self._tell(shell, generation, (own, tasks), out)
+        elif generation in self._open:
+            self._open[generation].memory[shell] = (own, dict(tasks))
+            self._heard(generation, shell, now, out)
+
+    def _measure(self, shell: int, token: int, out: list[Effect]) -> None:
+        self._measures += 1
+        self._measuring[self._measures] = (shell, token)
+        running = tuple((number, row.pid) for number, row in self._rows.items() if row.pid and row.state < TERMINATED)
+        out.append(Measure(self._measures, running))
+
+    def _tell(self, shell: int, token: int, memory: tuple[Any, ...], out: list[Effect]) -> None:
+        """Say what this shell knows of its processes."""
+        mine = tuple((number, row.pid, row.exit_code, row.state) for number, row in self._rows.items())
+        block = (self._me, wire.encode((mine, tuple(self._groups.groups.items()), memory)))
+        out.append(Send(shell, encode(Message(Tag.ROWS, 0, token, NO_DIGEST, 0, (block,)))))
+
+    def _heard(self, token: int, shell: int, now: float, out: list[Effect]) -> None:
+        """A shell has said what it knows; answer where all have."""
+        one = self._open[token]
+        one.shells.discard(shell)
+        if not one.shells:
+            del self._open[token]
+            self._answer(one, now, out)
 
     def _answer(self, one: _Open, now: float, out: list[Effect]) -> None:
         one.heard_of(self._groups.groups)
-        known = Known({**one.rows, **self._rows}, one.groups, now)
+        known = Known({**one.rows, **self._rows}, one.groups, one.memory, now)
         found: list[Info] = []
         missing = len(one.shells)
         for item in one.queries:
@@ -200,6 +238,16 @@ class Queries(Capability):
 
 def _is_row(row: Any) -> bool:
     return isinstance(row, tuple) and len(row) == 4 and all(type(each) is int for each in row)
+
+
+def _is_memory(memory: Any) -> bool:
+    if memory == ():
+        return True
+    if not (isinstance(memory, tuple) and len(memory) == 2 and type(memory[0]) is int):
+        return False
+    tasks = memory[1]
+    pairs = isinstance(tasks, tuple) and all(isinstance(each, tuple) and len(each) == 2 for each in tasks)
+    return pairs and all(type(value) is int for each in tasks for value in each)
 
 
 def _is_group(group: Any) -> bool:

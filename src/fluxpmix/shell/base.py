@@ -23,6 +23,7 @@ from fluxpmix.host.effects import (
     Level,
     Listen,
     Log,
+    Measure,
     Notify,
     Output,
     Prepare,
@@ -37,10 +38,11 @@ from fluxpmix.host.effects import (
 from fluxpmix.host.host import Host
 from fluxpmix.host.sized import Appetite
 from fluxpmix.host.supported import SUPPORTED
+from fluxpmix.pmix import attributes
 from fluxpmix.pmix.light import partial
 from fluxpmix.pmix.status import PmixError, Status
-from fluxpmix.pmix.types import IofChannel, Proc
-from fluxpmix.pmix.upcalls import Spawn
+from fluxpmix.pmix.types import IofChannel, Proc, find
+from fluxpmix.pmix.upcalls import Connect, Group, Spawn
 from fluxpmix.shell.server import JobServer, Site
 
 TYPE_CHECKING = False
@@ -135,6 +137,8 @@ class Driver:
     ) -> None:
         self._job = job
         self._carrier = carrier
+        self._library = library
+        self._warned = False
         self._host = Host(
             job,
             carrier.rank,
@@ -284,7 +288,27 @@ class Driver:
                 self._carrier.log(Level.WARNING, f"PMIx_Spawn by {upcall.proc}: {error.filename}: {error.strerror}")
                 self._server.reply(upcall.id, Status.ERR_NOT_FOUND, None)
                 return
+        if isinstance(upcall, Group | Connect) and find(upcall.directives, attributes.TIMEOUT):
+            self._warn_of_timer(upcall)
         self._run(partial(self._host.upcall, upcall))
+
+    def _warn_of_timer(self, upcall: Group | Connect) -> None:
+        """Say, once, that libpmix will not survive its own timer where several of its clients have set it.
+
+        It arms the timer anew for each of them while it runs: once it is due libpmix's thread turns in circles, even
+        where all is long done. Nothing that a host is asked or answers comes before.
+        """
+        what = "group" if isinstance(upcall, Group) else "connect"
+        sound = what == "group" and self._library.version >= (5, 0)
+        if not (sound or self._warned) and len(self._server.ranks) > 1:
+            self._warned = True
+            version = ".".join(map(str, self._library.version))
+            advice = "use libpmix 5.0 (-o libpmix=PATH), or" if what == "group" else "use"
+            self._carrier.log(
+                Level.WARNING,
+                f"PMIX_TIMEOUT in a {what} of several processes on one node: libpmix {version} hangs when that time "
+                f"is up; {advice} no PMIX_TIMEOUT there",
+            )
 
     def _connection_lost(self, proc: Proc) -> None:
         self._carrier.post(partial(self._run, partial(self._host.connection_lost, proc)))
@@ -330,6 +354,8 @@ class Driver:
                 self._request_modex(effect.token, effect.proc)
             elif isinstance(effect, DefineSet):
                 self._server.define_set(effect.name, effect.members)
+            elif isinstance(effect, Measure):
+                self._measure(effect)
             elif isinstance(effect, Signal):
                 carrier.signal_tasks(effect.signum, effect.ranks)
             elif isinstance(effect, Deliver):
@@ -390,6 +416,12 @@ class Driver:
             if not self._outlets.waiting:
                 break
             sleep(_STEP)
+
+    def _measure(self, effect: Measure) -> None:
+        from fluxpmix.shell.memory import resident
+
+        found = tuple((number, resident(pid)) for number, pid in effect.tasks)
+        self._run(partial(self._host.measured, effect.token, resident(), found))
 
     def _show(self, effect: Output) -> None:
         if self._output is not None:
