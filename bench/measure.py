@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
 import subprocess
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+RECORD = "FLUXPMIX_BENCH_RECORD"  # names a file that has the tables, for `all.py`
 HERE = Path(__file__).resolve().parent
 BIN = Path(sys.executable).parent
 
@@ -60,7 +62,10 @@ def as_root() -> dict[str, str]:
 
 
 def table(title: str, rows: Sequence[Sequence[str]]) -> None:
-    """Print rows in columns under a title."""
+    """Print rows in columns under a title; the first row is the head. A column "to X" holds ratios to X."""
+    if record := os.environ.get(RECORD):
+        with open(record, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"title": title, "rows": [list(row) for row in rows]}) + "\n")
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     print(title)
     for row in rows:
