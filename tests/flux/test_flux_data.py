@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from instance import CLIENTS, Instance, libpmix, sets_seen
+
+from fluxpmix.shell.flux import resources
 
 pytestmark = pytest.mark.flux
 
@@ -115,6 +119,28 @@ def test_data_moves_between_shells_as_the_option_says(
 ) -> None:
     words = ["-o", f"pmix.libpmix={server}", "-o", f"pmix.exchange={exchange}", "-o", "pmix.fanout=2"]
     instance(4).run("-N4", "-n8", *words, sys.executable, CLIENTS / "fence.py", 70000)
+
+
+def test_messages_follow_the_tree_of_the_overlay(plugin: Path) -> None:
+    if shutil.which("flux") is None:
+        pytest.skip("flux is not on PATH")
+    instance = Instance(7, plugin, "-Stbon.topo=kary:2")
+    words = ["-N7", "-n7", "-o", "verbose=2", sys.executable, CLIENTS / "fence.py"]
+    said = instance.run(*words).err
+    pairs = set(re.findall(r"flux-shell\[(\d)\]: TRACE: pmix: got (?!0 )\d+ bytes from shell (\d)", said))
+    tree = {(str(a), str(b)) for a in range(7) for b in range(7) if (a - 1) // 2 == b or (b - 1) // 2 == a}
+    assert pairs >= tree
+    assert all("0" in pair for pair in pairs - tree), "only the first shell is told things directly"
+    instance.check()
+    instance.close()
+
+
+@pytest.mark.parametrize(
+    ("topology", "width"),
+    [("kary:2", 2), ("kary:32", 32), ("kary:0", 32), ("kary:1", 32), ("binomial", 32), ("custom", 32), (None, 32)],
+)
+def test_the_tree_is_as_wide_as_the_overlay(topology: str | None, width: int) -> None:
+    assert resources.fanout(topology) == width
 
 
 @pytest.mark.mpi5

@@ -68,13 +68,13 @@ def _set(name: str, ranks: Any) -> ProcessSet:
 class Options(Record):
     """What the user may set.
 
-    `fanout` is the collectives' tree's, `exchange` how data in fences moves, `timeout` what an operation may
-    take by default (seconds; None: for ever), `model` PMIX_MODEL_LIBRARY_NAME, `pset` the process sets,
-    `trace` the file that says what the job's time went into.
+    `fanout` is the collectives' tree's (None: as wide as Flux's overlay), `exchange` how data in fences moves,
+    `timeout` what an operation may take by default (seconds; None: for ever), `model` PMIX_MODEL_LIBRARY_NAME,
+    `pset` the process sets, `trace` the file that says what the job's time went into.
     """
 
     libpmix: str | None = None
-    fanout: int = 32
+    fanout: int | None = None
     exchange: str = "auto"
     timeout: float | None = None
     model: str | None = None

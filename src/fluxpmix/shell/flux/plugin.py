@@ -216,7 +216,7 @@ class Plugin:
             self,
             site,
             found,
-            fanout=options.fanout,
+            fanout=options.fanout or resources.fanout(self._overlay()),
             exchange=options.exchange,
             appetite=Appetite(possible=_can_link),
             timeout=options.timeout,
@@ -398,6 +398,10 @@ class Plugin:
     def _trace_sent(self, shell: int, size: int) -> None:
         if self._tracing:
             self.log(Level.TRACE, f"sent {size} bytes to shell {shell}")
+
+    def _overlay(self) -> str | None:
+        """Return the shape of Flux's overlay, where the job is so large that it matters."""
+        return self._api.attribute("tbon.topo") if self.size > 3 else None
 
     def _links(self) -> Lateral:
         """Return the links to other shells: most jobs have no data for them. Raises ImportError without ssl."""

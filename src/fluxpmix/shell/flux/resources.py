@@ -16,6 +16,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+_FANOUT = 32  # where the overlay has no width of its own: Flux's default
+
 
 class Host(Record):
     """One node of R: the broker that its shell talks to, its name, its cores, its GPUs."""
@@ -111,3 +113,12 @@ def _directory(jobspec: Mapping[str, Any]) -> str:
 
     system = jobspec.get("attributes", {}).get("system", {})
     return str(system.get("cwd") or os.getcwd())
+
+
+def fanout(topology: str | None) -> int:
+    """Return the width of the tree of collectives: that of the overlay, the broker attribute tbon.topo, if it has one.
+
+    Then a message between neighbours in the tree is one hop of the overlay, for a job of brokers from 0 on.
+    """
+    kind, _, width = (topology or "").partition(":")
+    return int(width) if kind == "kary" and width.isdigit() and 2 <= int(width) <= 1024 else _FANOUT
