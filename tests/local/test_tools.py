@@ -236,3 +236,43 @@ def test_a_tool_that_is_killed_while_it_reads_leaves_nothing(job: Launch, server
     assert "2 running" in flux_pmix(job, "ps")
     end(job)
     job.finish(child)
+
+
+# -- waiting for a debugger -----------------------------------------------------------------------------
+
+WAITS = "import sys; open(sys.argv[1], 'a').write('x'); from fluxpmix import Client\nwith Client(): print('in')"
+
+
+@pytest.mark.parametrize(("server", "stop"), [("4.2", "init"), ("5.0", "init"), ("4.2", "exec"), ("5.0", "exec")])
+def test_a_job_waits_for_a_debugger_until_it_is_released(job: Launch, server: str, stop: str) -> None:
+    came = job.said / "came"
+    path = libpmix(server)
+    words = ["-N2", "-n2", "-o", f"libpmix={path}", f"--env=FLUXPMIX_LIBPMIX={path}", "-o", f"pmix.stop={stop}"]
+    child = job.start(*words, sys.executable, "-c", WAITS, came)
+    job.until(lambda: "2 running" in tool(job, "ps").communicate(timeout=PATIENCE)[0], "it does not start")
+    if stop == "init":
+        job.until(lambda: came.exists() and came.read_text() == "xx", "the programs do not run")
+        job.until(lambda: flux_pmix(job, "ps").count("connected") == 2, "they do not get to PMIx_Init")
+    else:
+        rows = [line.split() for line in flux_pmix(job, "ps").splitlines()[2:]]
+        for row in rows:
+            state = Path(f"/proc/{row[2]}/stat").read_text().rpartition(")")[2].split()[0]
+            assert state in "Tt", "stopped"
+            assert os.path.samefile(f"/proc/{row[2]}/exe", sys.executable), "in the program itself"
+        assert not came.exists()
+    out = flux_pmix(job, "attach", "--release", "--", "echo", "rank {{rank}}")
+    assert out == "rank 0\nrank 1\n"
+    assert job.finish(child).lines == ["in", "in"]
+
+
+def test_a_job_that_waits_can_be_ended(job: Launch) -> None:
+    child = job.start("-n2", "-t", "1s", "-o", "pmix.stop=exec", "sleep", "100")
+    job.finish(child, code=142)
+
+
+def test_a_program_that_cannot_run_is_a_line_when_it_is_to_be_stopped_too(job: Launch) -> None:
+    program = job.directory / "broken"
+    program.write_bytes(b"\x7fELF nothing")
+    program.chmod(0o755)
+    result = job.run("-o", "pmix.stop=exec", program, code=126)
+    assert "cannot be started" in result.err

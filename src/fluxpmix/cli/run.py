@@ -130,6 +130,7 @@ def build(
         exchange=settings.get("pmix.exchange", "tree"),
         timeout=settings.get("pmix.timeout"),
         trace=_trace(options.get("trace")),
+        stop=settings.get("pmix.stop"),
     )
 
 

@@ -96,6 +96,12 @@ def _ranks(value: Any) -> tuple[int, ...]:
     return idset.parse(str(value))
 
 
+def _stop(value: Any) -> str:
+    if value in ("exec", "init", "app"):
+        return str(value)
+    raise ValueError("exec, init or app is expected: where tasks wait for a debugger")
+
+
 class ShellOption(Record):
     """One option: its dotted name, how its value is checked, and a line of help."""
 
@@ -118,6 +124,7 @@ SHELL_OPTIONS = (
     ShellOption("pmix.exchange", _exchange, "tree, bruck, or auto by size: how fences with data move (default tree)"),
     ShellOption("pmix.fanout", _fanout, "N: children of a node of the tree over the shells (default 16)"),
     ShellOption("pmix.pset.NAME", _ranks, "RANKS: a process set, e.g. pmix.pset.left=0-3"),
+    ShellOption("pmix.stop", _stop, "exec, init or app: where tasks wait for a debugger"),
     ShellOption("pmix.timeout", _timeout, "FSD or none: limit of an operation that sets none (default none)"),
     ShellOption("security", _security, "native or munge: how clients prove who they are"),
 )

@@ -69,6 +69,11 @@ class Events(Capability):
         """Tell an event of the host's own to the processes of this shell."""
         out.append(Notify(status, source, Range.SESSION, (*infos, _MARK)))
 
+    def tell_all(self, status: int, source: Proc, infos: Infos, out: list[Effect]) -> None:
+        """Tell an event of the host's own to the processes of all shells."""
+        self._spread.send(None, (status, source, int(Range.SESSION), infos), out)
+        self.tell(status, source, infos, out)
+
     def receive(self, source: int, message: Message, now: float, out: list[Effect]) -> str | None:
         came = self._spread.take(source, message, out)
         if came is None:
@@ -107,15 +112,25 @@ class Events(Capability):
 
     def _targets(self, upcall: NotifyEvent) -> Sequence[int] | None:
         """Return the shells in an event's range, None for all."""
-        if upcall.range in _HERE or is_true(upcall.directives, attributes.EVENT_STAYS_LOCAL):
+        # PMIX_READY_FOR_DEBUG is for the server alone: in its range libpmix 5.0 has no process's name.
+        if (
+            upcall.status == Status.READY_FOR_DEBUG
+            or upcall.range in _HERE
+            or is_true(upcall.directives, attributes.EVENT_STAYS_LOCAL)
+        ):
             return ()
         if upcall.range is Range.NAMESPACE:
             return self._directory.shells((Proc(upcall.source.nspace, RANK_WILDCARD),))
         if upcall.range is Range.CUSTOM:
-            given = find(upcall.directives, attributes.EVENT_CUSTOM_RANGE)
-            items = given.items if isinstance(given, DataArray) else (given,)
-            return self._directory.shells(tuple(item for item in items if isinstance(item, Proc)))
+            return self._directory.shells(targets(upcall.directives))
         return None
+
+
+def targets(infos: Infos) -> tuple[Proc, ...]:
+    """Return the processes that an event is for by PMIX_EVENT_CUSTOM_RANGE."""
+    given = find(infos, attributes.EVENT_CUSTOM_RANGE)
+    items = given.items if isinstance(given, DataArray) else (given,)
+    return tuple(item for item in items if isinstance(item, Proc))
 
 
 def _is_event(body: Any) -> bool:

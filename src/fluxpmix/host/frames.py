@@ -56,6 +56,7 @@ class Tag(IntEnum):
     OUTPUT = 51  # here it is
     INPUT = 52  # for the standard input of these processes
     TAKEN = 53  # they have it, or it was not possible
+    READY = 54  # to the first shell: all processes here are stopped where a debugger wants them
     MEMBER = 41  # a process is gone that was a member of a group
     GONE = 42  # group: which of your processes are gone?
     ABSENT = 43  # these

@@ -14,6 +14,7 @@ from fluxpmix.host.collective import Collectives
 from fluxpmix.host.connect import Connections
 from fluxpmix.host.control import JobControls
 from fluxpmix.host.datastore import Datastore
+from fluxpmix.host.debug import Debugging
 from fluxpmix.host.directory import Directory
 from fluxpmix.host.dmodex import DirectModexes
 from fluxpmix.host.effects import Buffer, Effect, Launch, Level, Log, Raise, Reply, Send
@@ -58,6 +59,7 @@ class Host:
         directory: Directory | None = None,
         oversubscribe: bool = False,
         sees_all_output: bool = False,
+        stop: str | None = None,
     ) -> None:
         """`exchange` is how collectives with data move (`collective.EXCHANGES`), `fanout` the tree's, `appetite`
         how much data this shell wants to have before they move among peers.
@@ -65,6 +67,7 @@ class Host:
         `ends_at` is when the job's time is up (as `now`). Many hosts of one job in one process may share a
         `directory`. `oversubscribe` is whether spawned processes may be more than there are slots.
         `sees_all_output`: `task_output` tells of the tasks of all shells, not of this one's alone.
+        `stop` is where processes wait for a debugger (`debug.STOPS`).
         """
         self._job = job
         self._me = shell_rank
@@ -93,6 +96,7 @@ class Host:
         self._forwarding = Forwarding(self._directory, job, shell_rank, sees_all=sees_all_output)
         self._groups = Groups(self._collectives, self._directory, job, shell_rank, default_timeout)
         self._events.listeners.append(self._groups.heard)
+        self._debugging = Debugging(self._events, self._directory, job, shell_rank, stop)
         self._psets = ProcessSets(self._directory, job, shell_rank)
         self._queries = Queries(self._directory, shell_rank, ends_at, self._psets, self._groups)
         self._reaching: tuple[Capability, ...] = (
@@ -108,6 +112,7 @@ class Host:
             self._spawns,
             self._tools,
             self._forwarding,
+            self._debugging,
         )
         self._capabilities: dict[type[Upcall], Any] = {
             upcall: capability
@@ -195,6 +200,7 @@ class Host:
         elif (capability := self._capabilities.get(type(upcall))) is not None:
             capability.upcall(upcall, now, out)
             self._forwarding.tools = len(self._tools.connected_tools)
+            self._debugging.act(out)
             if isinstance(upcall, Abort) and any(isinstance(effect, Raise) for effect in out):
                 self._failures.aborting(upcall.proc)
         else:
@@ -218,6 +224,7 @@ class Host:
                 complaint = self._collectives.receive(source, message, frame, out)
             if complaint is not None:
                 raise FrameError(complaint)
+            self._debugging.act(out)
         except FrameError as error:
             self._refuse(source, error, out)
         return out
@@ -236,9 +243,11 @@ class Host:
 
     def task_started(self, rank: int, pid: int, now: float) -> list[Effect]:
         """The task with number `rank`, of this shell, runs as process `pid`."""
+        out: list[Effect] = []
         for one in self._reaching:
             one.started(rank, pid)
-        return []
+        self._debugging.act(out)
+        return out
 
     def task_output(self, number: int, channel: int, data: Buffer, now: float) -> list[Effect]:
         """Task `number` of this shell printed `data`; nothing: that stream is at its end, to be told in any case."""

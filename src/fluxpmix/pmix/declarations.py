@@ -77,6 +77,7 @@ int dlinfo(void *, int, void *);
 int mprotect(void *, size_t, int);
 /* for process.py */
 int prctl(int, unsigned long, unsigned long, unsigned long, unsigned long);
+long ptrace(int, pid_t, void *, void *);
 
 const char *PMIx_Get_version(void);
 const char *PMIx_Error_string(int);

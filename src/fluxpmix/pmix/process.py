@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _PR_SET_CHILD_SUBREAPER = 36
+_PTRACE_TRACEME, _PTRACE_DETACH, _SIGSTOP = 0, 17, 19
 
 
 def become_subreaper() -> None:
@@ -28,6 +29,32 @@ def become_subreaper() -> None:
     if ffi.dlopen(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         code = ffi.errno
         raise OSError(code, f"prctl(PR_SET_CHILD_SUBREAPER): {os.strerror(code)}")
+
+
+def be_traced() -> None:
+    """In a forked child: stop at the first instruction of the program that it becomes, for its parent to see."""
+    _ptrace(_PTRACE_TRACEME, 0)
+
+
+def leave_stopped(pid: int) -> bool:
+    """Wait until a child that `be_traced` runs its program, and let it be, stopped. False: it has ended instead.
+
+    To be called on the thread that has forked it. Raises `OSError`.
+    """
+    _, status = os.waitpid(pid, 0)
+    if not os.WIFSTOPPED(status):
+        return False
+    _ptrace(_PTRACE_DETACH, pid, _SIGSTOP)
+    return True
+
+
+def _ptrace(request: int, pid: int, data: int = 0) -> None:
+    from fluxpmix.pmix import _declarations
+
+    ffi: Any = _declarations.ffi
+    if ffi.dlopen(None).ptrace(request, pid, ffi.NULL, ffi.cast("void *", data)) != 0:
+        code = ffi.errno
+        raise OSError(code, f"ptrace: {os.strerror(code)}")
 
 
 def close_descriptors(keep: Collection[int]) -> None:

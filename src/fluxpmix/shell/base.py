@@ -134,6 +134,7 @@ class Driver:
         output: Callable[[int, int, bytes], None] | None = None,
         oversubscribe: bool = False,
         sees_all_output: bool = False,
+        stop: str | None = None,
     ) -> None:
         self._job = job
         self._carrier = carrier
@@ -149,6 +150,7 @@ class Driver:
             ends_at=ends_at,
             oversubscribe=oversubscribe,
             sees_all_output=sees_all_output,
+            stop=stop,
         )
         self._tasks: dict[int, Proc] = {}  # by number, of those that are not the job's own
         self._server = JobServer(

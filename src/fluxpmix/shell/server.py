@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
+from fluxpmix.host.debug import STOPS
 from fluxpmix.job.registration import LocalFacts, registration
 from fluxpmix.pmix import attributes
 from fluxpmix.pmix.light import contextmanager, suppress
@@ -57,6 +58,11 @@ class Site(Record):
     job_infos: Infos = ()  # besides the registration: what the carrier's users expect to find
     server_directives: Mapping[str, Any] = {}
     keeper: Keeper | None = None  # of a server that other jobs have after this one
+
+
+def stops(stop: str | None) -> Infos:
+    """Return what a job's registration says of where its processes wait for a debugger (one of `STOPS`, or None)."""
+    return () if stop is None else (Info(STOPS[stop], True),)
 
 
 class JobServer:

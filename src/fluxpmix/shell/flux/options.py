@@ -65,12 +65,19 @@ def _set(name: str, ranks: Any) -> ProcessSet:
     return ProcessSet(name, idset.parse(str(ranks)))
 
 
+def _stop(value: Any) -> str:
+    if value in ("init", "app"):
+        return str(value)
+    raise ValueError("init or app is expected; Flux stops tasks on exec by -o stop-tasks-in-exec")
+
+
 class Options(Record):
     """What the user may set.
 
     `fanout` is the collectives' tree's (None: as wide as Flux's overlay), `exchange` how data in fences moves,
     `timeout` what an operation may take by default (seconds; None: for ever), `model` PMIX_MODEL_LIBRARY_NAME,
-    `pset` the process sets, `trace` the file that says what the job's time went into.
+    `pset` the process sets, `trace` the file that says what the job's time went into,
+    `stop` where tasks wait for a debugger.
     """
 
     libpmix: str | None = None
@@ -78,6 +85,7 @@ class Options(Record):
     exchange: str = "auto"
     timeout: float | None = None
     model: str | None = None
+    stop: str | None = None
     pset: tuple[ProcessSet, ...] = ()
     trace: str | None = None
 
@@ -107,6 +115,7 @@ _NAMES: dict[str, Callable[[Any], Any]] = {
     "pmix.exchange": _exchange,
     "pmix.timeout": _seconds,
     "pmix.model": _text,
+    "pmix.stop": _stop,
     "pmix.pset": _sets,
     "pmix.trace": _text,
 }

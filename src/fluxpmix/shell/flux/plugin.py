@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import inf
 from time import monotonic, time
 
+from fluxpmix.host.debug import EXEC
 from fluxpmix.host.effects import Buffer, Frame, Launch, Level
 from fluxpmix.host.sized import Appetite
 from fluxpmix.job import idset
@@ -40,7 +41,7 @@ from fluxpmix.shell.flux.outputlog import OutputLog
 from fluxpmix.shell.flux.service import CERTIFICATE, FRAME, LATERAL, LINK, LOST, SETUP, Leaving, Peers, TooLarge
 from fluxpmix.shell.local import machine
 from fluxpmix.shell.local.guard import Guard
-from fluxpmix.shell.server import Site
+from fluxpmix.shell.server import Site, stops
 from fluxpmix.shell.spawning import CannotStart
 
 TYPE_CHECKING = False
@@ -204,7 +205,8 @@ class Plugin:
         self._peers = Peers(api, self.rank, brokers, service, self._receive)
         self._leaving = Leaving(api, self._peers, self.rank, brokers, self._shell_lost)
         xml = api.topology()
-        site = self._site(job, hosts[self.rank], xml)
+        stop = EXEC if api.option("stop-tasks-in-exec") else options.stop
+        site = self._site(job, hosts[self.rank], xml, stop)
         self._hold = Hold(site.tmpdir)
         if self.size > 1:
             self._sends_laterally = options.exchange != "tree"
@@ -221,6 +223,7 @@ class Plugin:
             appetite=Appetite(possible=_can_link),
             timeout=options.timeout,
             ends_at=_ends_at(info),
+            stop=stop,
             output=self._output,
             sees_all_output=True,
         )
@@ -443,7 +446,7 @@ class Plugin:
 
     # -- inside ------------------------------------------------------------------------------------
 
-    def _site(self, job: Job, host: resources.Host, xml: str) -> Site:
+    def _site(self, job: Job, host: resources.Host, xml: str, stop: str | None) -> Site:
         api = self._api
         tmpdir = api.getenv("FLUX_JOB_TMPDIR")
         if not tmpdir:
@@ -468,7 +471,7 @@ class Plugin:
             gpus=topology.gpus(xml, host.gpus) if host.gpus else (),
             # Any process of the owner's: one that a container engine starts is not below this shell.
             gate=Guard(self._refused, by_process=False),
-            job_infos=self._flux_keys(job),
+            job_infos=(*self._flux_keys(job), *stops(stop)),
         )
 
     def _output(self, rank: int, stream: int, data: bytes) -> None:

@@ -11,6 +11,7 @@ import gc
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from fluxpmix.host.debug import EXEC
 from fluxpmix.host.effects import Buffer, Frame, Launch, Level
 from fluxpmix.job import idset, template
 from fluxpmix.pmix.library import LibraryError, load
@@ -24,7 +25,7 @@ from fluxpmix.shell.local.guard import Guard
 from fluxpmix.shell.local.pipes import TaskPipes
 from fluxpmix.shell.local.reactor import Reactor, Timer
 from fluxpmix.shell.local.request import LaunchError
-from fluxpmix.shell.server import Site
+from fluxpmix.shell.server import Site, stops
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -227,6 +228,7 @@ class JobShell:
             packages={rank: machine.package_of(cpus) for rank, cpus in self._bindings.items()},
             gate=Guard(self._refused, nspace=self._job.nspace, by_process=not munge),
             keeper=self._keeper,
+            job_infos=stops(request.stop),
         )
         ends_at = None if request.time_limit is None else self.now() + request.time_limit
         make: Callable[..., Driver] = Driver
@@ -243,6 +245,7 @@ class JobShell:
             exchange=request.exchange,
             timeout=request.timeout,
             ends_at=ends_at,
+            stop=request.stop,
             output=self._output,
             oversubscribe=request.oversubscribe,
         )
@@ -311,7 +314,9 @@ class JobShell:
         out, err = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
         try:
             os.chdir(wdir)
-            pid = tasks.start(path, argv, env, (stdin, out[1], err[1]), cpus, group=self._request.process_group)
+            stdio = stdin, out[1], err[1]
+            stopped = self._request.stop == EXEC
+            pid = tasks.start(path, argv, env, stdio, cpus, group=self._request.process_group, stopped=stopped)
         except BaseException:
             os.close(out[0])
             os.close(err[0])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 
-from fluxpmix.pmix.light import signal
+from fluxpmix.pmix.light import signal, suppress
 from fluxpmix.shell.local.request import LaunchError
 
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
@@ -56,18 +56,20 @@ def start(
     cpus: Iterable[int] | None,
     *,
     group: bool,
+    stopped: bool = False,
 ) -> int:
     """Start a process in the current directory and return its id.
 
     It has default signals, none blocked; `stdio` are the descriptors of its standard streams; `cpus` are
-    those it is bound to (None: those of this thread). Raises `LaunchError`.
+    those it is bound to (None: those of this thread). With `stopped` it stops at its program's first
+    instruction, and waits there for SIGCONT. Raises `LaunchError`.
     """
     actions = [(os.POSIX_SPAWN_DUP2, fd, at) for at, fd in enumerate(stdio)]
     before = os.sched_getaffinity(0) if cpus is not None else None
     if cpus is not None:
         os.sched_setaffinity(0, cpus)  # a new process has its parent's
     try:
-        return _spawn(path, argv, env, actions, group)
+        return _spawn_stopped(path, argv, env, stdio, group) if stopped else _spawn(path, argv, env, actions, group)
     except OSError as error:
         code = NOT_FOUND if error.errno == 2 else NOT_EXECUTABLE
         raise LaunchError(f"{argv[0]}: cannot be started: {error.strerror}", code) from None
@@ -87,6 +89,40 @@ def _spawn(
         if error.errno != 8:  # ENOEXEC: a script without #!, which a shell runs
             raise
         return os.posix_spawn("/bin/sh", ["sh", path, *argv[1:]], env, file_actions=actions, **options)  # type: ignore[arg-type]
+
+
+def _spawn_stopped(
+    path: str, argv: Sequence[str], env: Mapping[str, str], stdio: tuple[int, int, int], group: bool
+) -> int:
+    """As `_spawn`, but the process is left stopped."""
+    from fluxpmix.pmix.process import be_traced, leave_stopped
+
+    complaint, told = os.pipe2(os.O_CLOEXEC)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            if group:
+                os.setpgid(0, 0)
+            for signum in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+                with suppress(OSError, ValueError):
+                    signal.signal(signum, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
+            for at, fd in enumerate(stdio):
+                os.dup2(fd, at)
+            be_traced()
+            os.execve(path, list(argv), env)
+        except OSError as error:
+            os.write(told, str(error.errno).encode())
+        finally:
+            os._exit(127)
+    os.close(told)
+    try:
+        if leave_stopped(pid):
+            return pid
+        code = int(os.read(complaint, 16) or b"8")
+        raise OSError(code, os.strerror(code))
+    finally:
+        os.close(complaint)
 
 
 def exit_code(wait_status: int) -> int:
