@@ -77,7 +77,12 @@ def test_a_tool_in_c_pulls_and_pushes(two: Instance, server: str, tmp_path: Path
     path = str(rendezvous(two)[0])
     name = two.flux("job", "id", "--to=f58plain", two.flux("job", "last"))
     done = subprocess.run(
-        [program, path, name, "pushed\n"], capture_output=True, text=True, timeout=PATIENCE, check=False
+        [program, path, name, "pushed\n"],
+        env=two.job_environment(PMIX_SECURITY_MODE="native"),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
     )
     lines = done.stdout.splitlines()
     assert lines[0] == "processes 4"

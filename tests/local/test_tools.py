@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -151,7 +152,7 @@ def test_a_tool_in_c_asks_pulls_and_pushes(job: Launch, server: str, client: str
     path, name = rendezvous(job, shell=1)
     done = subprocess.run(
         [program, path, name, "pushed\n"],
-        env=job.environment(),
+        env=job.environment(PMIX_SECURITY_MODE="native"),
         capture_output=True,
         text=True,
         timeout=PATIENCE,
@@ -187,6 +188,29 @@ def test_input_for_tasks_that_have_none_is_refused(job: Launch) -> None:
     assert done.stdout.split() == ["PMIX_ERR_NOT_AVAILABLE", "PMIX_ERR_NOT_FOUND"], done
     end(job)
     job.finish(child)
+
+
+def test_a_tool_that_proves_who_it_is_in_another_way_is_refused_and_told_the_remedy(job: Launch) -> None:
+    """libpmix would crash."""
+    program = compiled(job, libpmix("4.2"))
+    child = started(job, tasks=1)
+    path, name = rendezvous(job)
+    security = (
+        "munge"
+        if shutil.which("munge") and not subprocess.run(["munge", "-n"], capture_output=True).returncode
+        else None
+    )
+    if security is None:
+        end(job)
+        job.finish(child)
+        pytest.skip("needs munge, with munged running")
+    done = subprocess.run(
+        [program, path, name], env=job.environment(), capture_output=True, timeout=PATIENCE, check=False
+    )
+    assert done.returncode == 1 and b"init:" in done.stdout
+    assert "1 running" in flux_pmix(job, "ps")
+    end(job)
+    assert "set PMIX_SECURITY_MODE=native" in job.finish(child).err
 
 
 # -- who may not ----------------------------------------------------------------------------------------

@@ -32,9 +32,9 @@ def framed(message: bytes) -> bytes:
 
 @pytest.mark.parametrize("cred", [b"", b"\0\1secret\0"])
 def test_the_kind_and_the_name_are_read(cred: bytes) -> None:
-    assert parse(said(0, "job", 3, cred=cred)) == Greeting(Kind.CLIENT, Proc("job", 3))
-    assert parse(said(3, cred=cred)) == Greeting(Kind.TOOL, None)
-    assert parse(said(4, "mine", 7, cred=cred)) == Greeting(Kind.NAMED_TOOL, Proc("mine", 7))
+    assert parse(said(0, "job", 3, cred=cred)) == Greeting("native", Kind.CLIENT, Proc("job", 3))
+    assert parse(said(3, cred=cred)) == Greeting("native", Kind.TOOL, None)
+    assert parse(said(4, "mine", 7, cred=cred)) == Greeting("native", Kind.NAMED_TOOL, Proc("mine", 7))
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_whoever_has_said_all_of_it_is_heard_and_the_message_stays(
         assert not heard
     ours.send(message[40:])
     wait_for(lambda: heard, "the greeting")
-    assert heard == [(descriptor, Greeting(Kind.NAMED_TOOL, Proc("mine", 1)))]
+    assert heard == [(descriptor, Greeting("native", Kind.NAMED_TOOL, Proc("mine", 1)))]
     assert os.read(descriptor, 1000) == message
     ours.close()
 

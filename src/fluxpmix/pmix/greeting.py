@@ -54,8 +54,9 @@ _NAMELESS = frozenset((Kind.LEGACY_TOOL, Kind.LEGACY_LAUNCHER, Kind.TOOL, Kind.L
 
 
 class Greeting(Record):
-    """What a process says of itself; `proc` None: it wants to be given a name."""
+    """What a process says of itself: how it proves who it is, what it is, and its name (None: it wants one)."""
 
+    security: str
     kind: Kind
     proc: Proc | None
 
@@ -64,17 +65,18 @@ def parse(message: bytes) -> Greeting:
     """Return what a first message says, the header left out. Raises `ValueError` where it makes no sense."""
     try:
         at = message.index(b"\0") + 1
+        security = message[: at - 1].decode("ascii", "replace")
         (length,) = unpack_from("!I", message, at)
         at += 4 + length
         kind = Kind(message[at])
         at += 1
         if kind in _NAMELESS:
-            return Greeting(kind, None)
+            return Greeting(security, kind, None)
         if kind is not Kind.CLIENT:
             at += 8  # user and group
         end = message.index(b"\0", at)
         (rank,) = unpack_from("!I", message, end + 1)
-        return Greeting(kind, Proc(message[at:end].decode("utf-8", "surrogateescape"), rank))
+        return Greeting(security, kind, Proc(message[at:end].decode("utf-8", "surrogateescape"), rank))
     except (IndexError, error) as problem:
         raise ValueError(f"it is cut short: {problem}") from None
 

@@ -32,8 +32,9 @@ class Tool(Requests):
     Which server: the first of `uri` (what a server's rendezvous file holds in its first line), `file` (such a
     file), `pid` (the server's process) and `nspace` (the server's own namespace) that is given; the last two
     are looked for below `directory` (default: PMIX_SYSTEM_TMPDIR, TMPDIR, /tmp), and so is, where none is given,
-    the only server there that serves sessions. `directives` are further ones of PMIx_tool_init. Whose client
-    this process was is forgotten. Raises `PmixError` (`PmixUnreachable` where no server answers),
+    the only server there that serves sessions. `security` is how this process proves who it is; servers take
+    one way, ours "native" unless they were told to take munge. `directives` are further ones of PMIx_tool_init.
+    Whose client this process was is forgotten. Raises `PmixError` (`PmixUnreachable` where no server answers),
     `LibraryError`. Standard 4.2, section 18.6 (PMIx_tool_init).
     """
 
@@ -46,6 +47,7 @@ class Tool(Requests):
         pid: int | None = None,
         nspace: str | None = None,
         directory: str | None = None,
+        security: str = "native",
         directives: Directives | None = None,
     ) -> None:
         if library is None:
@@ -70,6 +72,7 @@ class Tool(Requests):
         elif nspace is not None:
             told.append(Info(attributes.SERVER_NSPACE, nspace))
         told += _listed(directives)
+        os.environ["PMIX_SECURITY_MODE"] = security
         who = library.ffi.new("pmix_proc_t *")
         with infos(library, told) as array:
             check(library.lib.PMIx_tool_init(who, array.pointer, array.count), "PMIx_tool_init")

@@ -30,7 +30,10 @@ class Guard:
     """Decides on connections. `log(message)` is told of each refusal; call it from any thread."""
 
     def __init__(self, log: Callable[[str], None], *, nspace: str = "", by_process: bool = True) -> None:
-        """`nspace` is the job's; with `by_process` off, any process of the owner's may be a task."""
+        """`nspace` is the job's; with `by_process` off, any process of the owner's may be a task.
+
+        libpmix's server takes credentials of one kind, that which PMIX_MCA_psec names, and crashes on others.
+        """
         self._log = log
         self._nspace = nspace
         self._by_process = by_process
@@ -39,12 +42,23 @@ class Guard:
         self._known: dict[int, str] = {}  # the processes that have connected: they seldom do again
 
     def __call__(self, descriptor: int) -> Verdict:
-        """Return None to let a connection in, why it is closed, or `judge_tool`: it need first say what it is."""
+        """Return None to let a connection in, why it is closed, or `judge_stranger`: it need first say what it is."""
         verdict = self._judge(descriptor)
         return self._refuse(verdict) if isinstance(verdict, str) else verdict
 
-    def judge_tool(self, greeting: Greeting) -> str | None:
+    def judge_stranger(self, greeting: Greeting) -> str | None:
         """Judge a process of the owner's that is none of the job's by what it says that it is."""
+        security = os.environ.get("PMIX_MCA_psec") or "native"  # noqa: SIM112 (libpmix's own name)
+        if greeting.security not in security.split(","):
+            return self._refuse(
+                f"it proves who it is by {greeting.security}, which this server does not take; "
+                f"set PMIX_SECURITY_MODE={security} in its environment"
+            )
+        if self._by_process:
+            return self._judge_tool(greeting)
+        return None
+
+    def _judge_tool(self, greeting: Greeting) -> str | None:
         if greeting.kind not in TOOLS:
             return self._refuse("no process of the job holds its other end, and it is no tool")
         if greeting.proc is not None and greeting.proc.nspace == self._nspace:
@@ -71,9 +85,7 @@ class Guard:
         uid, inode = owner
         if uid != self._uid:
             return f"it belongs to user {uid}, the job to user {self._uid}"
-        if self._by_process and not self._held_below(inode):
-            return self.judge_tool
-        return None
+        return None if self._held_below(inode) else self.judge_stranger
 
     def _held_below(self, inode: int) -> bool:
         """Whether a process below this shell holds the socket; who has not connected yet is looked at first."""
