@@ -191,7 +191,7 @@ def test_a_lost_listener_is_not_written_to() -> None:
     assert not network.queues and network.listening[1] is False
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.data(), st.lists(st.tuples(st.integers(0, 4), st.binary(min_size=1, max_size=8)), max_size=20))
 def test_nothing_is_lost_or_mixed_up_whichever_shell_is_heard_first(
     data: st.DataObject, lines: list[tuple[int, bytes]]

@@ -68,7 +68,8 @@ def test_another_user_who_lies_about_it_is_refused(job: Launch, liar: Path, serv
     environment = job.wait_for("environment")
     # In C, so that all it needs of this machine is open to the other user.
     program = job.directory / "intruder"
-    build = ["cc", "-o", str(program), str(CLIENTS / "exchange.c"), path, f"-Wl,-rpath,{os.path.dirname(path)}"]
+    library = [path, f"-Wl,-rpath,{os.path.dirname(path)}"] if os.sep in path else [f"-l:{path}"]
+    build = ["cc", "-o", str(program), str(CLIENTS / "exchange.c"), *library]
     subprocess.run(build, check=True, capture_output=True)
     env = job.environment(**dict(line.split("=", 1) for line in environment.splitlines()), LD_PRELOAD=str(liar))
     readable = job.directory

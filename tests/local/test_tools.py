@@ -195,18 +195,12 @@ def test_a_tool_that_proves_who_it_is_in_another_way_is_refused_and_told_the_rem
     program = compiled(job, libpmix("4.2"))
     child = started(job, tasks=1)
     path, name = rendezvous(job)
-    security = (
-        "munge"
-        if shutil.which("munge") and not subprocess.run(["munge", "-n"], capture_output=True).returncode
-        else None
-    )
-    if security is None:
+    if shutil.which("munge") is None or subprocess.run(["munge", "-n"], capture_output=True, check=False).returncode:
         end(job)
         job.finish(child)
         pytest.skip("needs munge, with munged running")
-    done = subprocess.run(
-        [program, path, name], env=job.environment(), capture_output=True, timeout=PATIENCE, check=False
-    )
+    command = [program, path, name]
+    done = subprocess.run(command, env=job.environment(), capture_output=True, timeout=PATIENCE, check=False)
     assert done.returncode == 1 and b"init:" in done.stdout
     assert "1 running" in flux_pmix(job, "ps")
     end(job)
