@@ -70,6 +70,32 @@ def join() -> None:
     world.barrier()
 
 
+def jobs() -> None:
+    """A spawned job finds this one's port by its name, and connects: not over what spawning gives it."""
+    world = MPI.COMM_WORLD
+    spawned = MPI.Comm.Get_parent()
+    if spawned != MPI.COMM_NULL:
+        between = world.Connect(MPI.Lookup_name("first job") if world.rank == 0 else "")
+        role = "spawned"
+    else:
+        port = ""
+        if world.rank == 0:
+            port = MPI.Open_port()
+            MPI.Publish_name("first job", port)
+        world.barrier()
+        spawned = world.Spawn(sys.executable, [__file__, "jobs"], maxprocs=2)
+        between = world.Accept(port)
+        role = "first"
+    both = between.Merge(high=role == "spawned")
+    say(role, world.rank, between.remote_size, both.rank, both.allreduce(both.rank))
+    both.Free()
+    between.Disconnect()
+    spawned.Disconnect()
+    if role == "first" and world.rank == 0:
+        MPI.Unpublish_name("first job", port)
+        MPI.Close_port(port)
+
+
 def sums() -> None:
     """All send to all: what was not wired up by the fence is now."""
     world = MPI.COMM_WORLD

@@ -57,6 +57,18 @@ def test_a_rank_learns_of_all_processes_of_its_job(two: Instance) -> None:
     assert answers[1] == [["PMIX_QUERY_PROC_TABLE", rows]]
 
 
+def test_a_rank_learns_how_much_memory_all_nodes_use(two: Instance, server: str) -> None:
+    script = (
+        "from fluxpmix import Client\nfrom fluxpmix.pmix import attributes as a\n"
+        "from fluxpmix.pmix.types import QueryItem\n"
+        "with Client() as client:\n    client.fence()\n"
+        "    found = client.query([QueryItem((a.QUERY_MEMORY_USAGE,))])[0].value.items\n"
+        "    print(*(2 < info.value < 500 for node in found for info in node.value.items[1:]))\n    client.fence()\n"
+    )
+    result = two.run("-N2", "-n2", "-o", f"pmix.libpmix={server}", sys.executable, "-c", script)
+    assert result.lines == ["True True True True"] * 2
+
+
 def test_process_sets_are_told_queried_and_defined_on_all_nodes(two: Instance, server: str) -> None:
     sets = ("-o", "pmix.pset.left=0-1", "-o", "pmix.pset.odd.ones=1,3")
     result = two.run("-N2", "-n4", *sets, "-o", f"pmix.libpmix={server}", sys.executable, CLIENTS / "psets.py")

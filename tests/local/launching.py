@@ -194,6 +194,18 @@ def mpi_data_says(what: str) -> list[str]:
         "sessions": [f"{rank} 6" for rank in ranks],
         "names": [f"{rank} 2 4 6" for rank in ranks],
         "join": [f"{rank} 1 21" for rank in (0, 1)],
+        "jobs": [
+            *(f"first {rank} 2 {rank} 15" for rank in ranks),
+            *(f"spawned {rank} 4 {rank + 4} 15" for rank in (0, 1)),
+        ],
         "sums": [f"{rank} {' '.join(str(100 * other + rank) for other in ranks)}" for rank in ranks],
     }
     return lines[what]
+
+
+# What `clients/jobs.py` prints, sorted.
+JOBS_SEEN = [
+    "first: from the second True 1",
+    "second: PMIX_ERR_NOT_FOUND",
+    "second: from the first True",
+]

@@ -11,7 +11,7 @@ pytestmark = [pytest.mark.pmix, pytest.mark.mpi5]
 
 
 @pytest.mark.parametrize("nodes", [1, 2])
-@pytest.mark.parametrize("what", ["sessions", "names", "join", "sums"])
+@pytest.mark.parametrize("what", ["sessions", "names", "join", "jobs", "sums"])
 def test_a_program_gets_the_right_answer(job: Launch, what: str, nodes: int) -> None:
     pytest.importorskip("mpi4py")
     result = job.run(f"-N{nodes}", "-n4", sys.executable, CLIENTS / "mpi_data.py", what)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
-from launching import CLIENTS, Launch, libpmix
+from launching import CLIENTS, JOBS_SEEN, Launch, libpmix
 
 CLIENT = CLIENTS / "names.py"
 
@@ -78,6 +78,10 @@ def test_who_is_killed_while_it_waits_harms_nobody_else(job: Launch, library: li
         code=137,
     )
     assert result.out == "published given\n"
+
+
+def test_data_of_the_session_is_found_by_its_other_jobs(job: Launch, library: list[str]) -> None:
+    assert job.run("-N2", "-n2", *library, sys.executable, CLIENTS / "jobs.py").lines == JOBS_SEEN
 
 
 @pytest.mark.mpi5
