@@ -23,7 +23,7 @@ from fluxpmix.pmix import attributes
 from fluxpmix.pmix.types import RANK_WILDCARD, Info, Proc
 from fluxpmix.pmix.upcalls import Fence
 from fluxpmix.shell.local.reactor import Reactor
-from fluxpmix.shell.local.stream import Stream
+from fluxpmix.shell.stream import Stream
 
 SIZES = (64, 4096, 65536, 1 << 20, 16 << 20)
 JOB = Job("j", "j", Session(1, 2), (Node(0, "a"), Node(1, "b")), (App(0, ("p",), "/", 2),), TaskMap([(0, 2, 1, 1)]), "")
