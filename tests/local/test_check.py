@@ -114,6 +114,20 @@ def test_a_rank_that_dies_is_reported_by_the_others(job: Launch, words: str) -> 
     assert "no report came from rank(s) 2" in result.out and "NOT compliant" in result.out, result
 
 
+@pytest.mark.pmix
+def test_a_rank_that_dies_on_the_way_costs_no_other_its_report(job: Launch) -> None:
+    # When rank 0 writes its report a second time all have tried everything but the last: rank 2 dies there.
+    report_ = job.directory / "r.json"
+    script = f"""if test $FLUX_TASK_RANK = 2; then
+        me=$$; (until test -s {report_}; do sleep 0.02; done; kill -9 $me) &
+    fi
+    exec {" ".join(COMMAND)} check --timeout 2s --json {report_}"""
+    job.run("-N3", "-n4", "-o", "exit-timeout=none", "sh", "-c", script, code=137)
+    summary = report.from_json(report_.read_text())
+    fences = [row.verdict for row in summary.rows if row.name.startswith("fence")]
+    assert summary.facts["nodes"] == 3 and fences and set(fences) == {Verdict.RIGHT}
+
+
 def good_reports() -> list[Report]:
     """What two ranks of one node would say of a few attributes."""
     answers = [

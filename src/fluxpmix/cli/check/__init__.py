@@ -86,13 +86,16 @@ def _check(client: Client, options: Mapping[str, Any], seconds: float) -> int:
     trier = Trier(client, size, seconds)
     operations = "no-operations" not in options
     own = Report(client.proc.rank, own_facts(answers), answers, tuple(trier.try_all(FAMILIES)) if operations else ())
-    reports, complaints = gather(client, own, size, seconds, "1", meets=trier.meets)
+    reports, complaints = gather(client, own, size, seconds, "1", None if trier.meets else trier.behind)
     writer = Writer(options, client, size) if client.proc.rank == 0 else None
     if writer is not None:
         writer.begin(reports, [complaint, *complaints] if complaint else complaints)
     if operations:
+        met = trier.meets
         own = Report(own.rank, {}, (), tuple(trier.try_all(LAST)))
-        reports, complaints = gather(client, own, size, seconds, "2", meets=trier.meets)
+        reports, complaints = [own], []
+        if met:
+            reports, complaints = gather(client, own, size, seconds, "2", None if trier.meets else trier.behind)
         if writer is not None:
             writer.add(reports, complaints if trier.meets else ())  # else there is a row that says why
     code = writer.end() if writer is not None else 0

@@ -23,36 +23,38 @@ _PATIENCE = 2  # seconds for one rank's report
 
 
 def gather(
-    client: Client, own: Report, size: int, seconds: float, turn: str, *, meets: bool = True
+    client: Client, own: Report, size: int, seconds: float, turn: str, behind: float | None = None
 ) -> tuple[list[Report], list[str]]:
     """Return the reports that came to this rank, all in rank 0, and complaints about those that did not.
 
-    By a collecting fence; without one (`meets` false, or it fails) rank 0 asks each rank for its own.
+    By a collecting fence; where the ranks cannot meet any more rank 0 asks each for its own, which may come
+    `behind` seconds later than rank 0's.
     """
     key = f"fluxpmix.check.report.{turn}"
 
     def exchange() -> None:
         client.put(Scope.GLOBAL, key, encode(own))
         client.commit()
-        if meets and size > 1:
+        if behind is None and size > 1:
             client.fence(collect=True)
 
     complaints = []
     verdict, error = in_time(exchange, 3 * seconds)
     if verdict is not Verdict.RIGHT:
         complaints.append(f"rank {own.rank}: the ranks' reports could not be exchanged: {error}")
-    meets = meets and verdict is Verdict.RIGHT
+    apart = behind is not None or verdict is not Verdict.RIGHT
+    deadline = time.monotonic() + (2 * seconds + (behind or 2 * seconds) if apart else 0)
     if own.rank:
-        if not meets:
-            # Rank 0 comes for this report by itself: be there. Some launchers end the job with the first to leave.
-            threading.Event().wait(2 * seconds)
+        if apart:
+            _stay(client, f"{key}.taken", deadline + 5 * seconds)  # until rank 0 has come, or never will
         return [own], complaints
     found: dict[int, Report] = {own.rank: own}
-    deadline = time.monotonic() + (0 if meets else seconds)
     while True:
         _fetch(client, key, [rank for rank in range(size) if rank not in found], found)
         if len(found) == size or time.monotonic() > deadline:
             break
+    if apart:
+        in_time(lambda: _tell(client, f"{key}.taken"), seconds)
     if missing := [rank for rank in range(size) if rank not in found]:
         from fluxpmix.job import idset
 
@@ -73,6 +75,22 @@ def _fetch(client: Client, key: str, ranks: Sequence[int], found: dict[int, Repo
         verdict, _ = in_time(lambda rank=rank: get(rank), 2 * _PATIENCE)  # type: ignore[misc]
         if verdict is Verdict.UNANSWERED:
             return
+
+
+def _tell(client: Client, key: str) -> None:
+    client.put(Scope.GLOBAL, key, True)
+    client.commit()
+
+
+def _stay(client: Client, key: str, deadline: float) -> None:
+    """Be there while rank 0 comes for this rank's report: some launchers end the job with the first to leave."""
+    first = Proc(client.proc.nspace, 0)
+    while time.monotonic() < deadline:
+        started = time.monotonic()
+        verdict, _ = in_time(lambda: str(client.get(key, first, {a.TIMEOUT: _PATIENCE})), 2 * _PATIENCE)
+        if verdict is Verdict.RIGHT:
+            return
+        threading.Event().wait(max(0.0, started + _PATIENCE - time.monotonic()))
 
 
 def own_facts(answers: Sequence[Answer]) -> dict[str, object]:

@@ -309,11 +309,11 @@ FAMILIES = (
     ),
     Family((Operation("group construct, destruct", OPTIONAL, "group", (_group,)),), together=True),
     Family((Operation("connect, disconnect", OPTIONAL, "connect", (_connect,)),), together=True),
-    Family((Operation("query", OPTIONAL, "query", (_query,)),)),
-    Family((Operation("log", OPTIONAL, "log", (_log,)),)),
-    Family((Operation("job control", OPTIONAL, "job control", (_job_control,)),)),
-    Family((Operation("process set", OPTIONAL, "process set", (_define_set, _find_set)),)),
-    Family((Operation("spawn", OPTIONAL, "spawn", (_spawn,)),)),
+    Family((Operation("query", OPTIONAL, "query", (_query,)),), together=True),
+    Family((Operation("log", OPTIONAL, "log", (_log,)),), together=True),
+    Family((Operation("job control", OPTIONAL, "job control", (_job_control,)),), together=True),
+    Family((Operation("process set", OPTIONAL, "process set", (_define_set, _find_set)),), together=True),
+    Family((Operation("spawn", OPTIONAL, "spawn", (_spawn,)),), together=True),
 )
 # Tried when all else is reported: Slurm's PMIx ends the job at the first event.
 LAST = (Family((Operation("events", OPTIONAL, "events", (_listen, _raise, _listen_no_more)),), together=True),)

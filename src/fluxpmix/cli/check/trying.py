@@ -70,7 +70,7 @@ class Operation(Record):
 class Family(Record):
     """Operations that go through their steps side by side, so that ranks meet once for all of them.
 
-    `together` means that the first step needs all ranks at once.
+    `together` means that ranks meet before the first step: it needs all at once, or may take its time.
     """
 
     operations: tuple[Operation, ...]
@@ -105,8 +105,9 @@ class Trier:
         self._size = size
         self._seconds = seconds
         self._unanswered: dict[str, int] = {}  # how often, by kind
-        self._apart = 0.0  # how much later another rank may come to the next meeting
+        self._since: set[str] = set()  # kinds tried since the ranks met
         self._lost = ""  # why the ranks cannot meet any more
+        self.behind = 0.0  # how long other ranks may still wait for each other then
 
     def try_all(self, families: Sequence[Family]) -> Iterator[Tried]:
         """Yield what became of each operation."""
@@ -148,7 +149,7 @@ class Trier:
         if before == ENOUGH:
             return Verdict.UNANSWERED, f"not tried: {ENOUGH} of its kind were not answered", 0.0
         limit = min(AGAIN, self._seconds) if before else self._seconds
-        self._apart += self._seconds
+        self._since.add(operation.kind)
         started = time.monotonic()
         verdict, said = in_time(lambda: operation.steps[number](trial), limit)
         if verdict is Verdict.UNANSWERED:
@@ -158,7 +159,11 @@ class Trier:
     def _meet(self) -> None:
         if self._lost or self._size < 2:
             return
-        verdict, said = in_time(self._client.fence, self._apart + _SLACK)
-        self._apart = 0.0
+        # Another rank may have waited for what was not answered here or there, of each kind at most so long.
+        limit = len(self._since) * (self._seconds + (ENOUGH - 1) * AGAIN) + _SLACK
+        started = time.monotonic()
+        verdict, said = in_time(self._client.fence, limit)
+        self._since.clear()
         if verdict is not Verdict.RIGHT:
+            self.behind = 2 * limit - (time.monotonic() - started)  # theirs, and what they tried before
             self._lost = f"the ranks can meet no more: {said}"
