@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 
 import pytest
@@ -302,3 +303,30 @@ def test_a_c_program_is_a_client_too(version: str, tmp_path: Path) -> None:
     with Live(library(version), tmp_path, size=4, host=BASE) as live:
         written = live.run(*[program] * 4)
         assert written == [f"rank {rank} of 4 sum 6\n" for rank in range(4)]
+
+
+@EACH
+def test_a_large_result_is_lent_to_libpmix_and_given_back(version: str, tmp_path: Path) -> None:
+    class Block(bytearray):
+        """Can be watched."""
+
+    lent: list[weakref.ref[Block]] = []
+
+    def answer(upcall: upcalls.Fence) -> tuple[int, list[Block]]:
+        block = Block(upcall.data)
+        lent.append(weakref.ref(block))
+        return 0, [block]
+
+    program = """
+with Client() as client:
+    for turn in range(3):
+        client.put(Scope.GLOBAL, f"blob{turn}", bytes(range(256)) * 4096)
+        client.commit()
+        client.fence(collect=True)
+        assert client.get(f"blob{turn}", Proc(client.proc.nspace, 0)) == bytes(range(256)) * 4096
+"""
+    with Live(library(version), tmp_path, others=1, host={**BASE, upcalls.Fence: answer}) as live:
+        live.run(program)
+        assert len(live.seen(upcalls.Fence)[0].data) > 1 << 20
+        wait_for(lambda: not any(each() for each in lent), "libpmix gives the blocks back")
+    assert len(lent) >= 3
