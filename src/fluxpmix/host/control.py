@@ -14,7 +14,7 @@ be defined is `pset.py`'s.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from fluxpmix.host import wire
 from fluxpmix.host.capability import Capability
@@ -82,9 +82,17 @@ class JobControls(Capability):
     serves = (JobControl,)
     takes = (Tag.CONTROL, Tag.CONTROLLED)
 
-    def __init__(self, directory: Directory, me: int, psets: ProcessSets) -> None:
+    def __init__(
+        self,
+        directory: Directory,
+        me: int,
+        psets: ProcessSets,
+        killing: Callable[[Iterable[int]], None] = lambda _numbers: None,
+    ) -> None:
+        """`killing(numbers)` is told of those of this shell that are about to be killed or terminated."""
         self._directory = directory
         self._psets = psets
+        self._killing = killing
         self._me = me
         self._alive = set(directory.numbers_on(me))
         self._lost: set[int] = set()
@@ -217,6 +225,8 @@ class JobControls(Capability):
     def _signal(self, signum: int, ranks: Sequence[int], out: list[Effect]) -> bool:
         """Send a signal to tasks of this shell. Returns whether one was there."""
         alive = self._alive.intersection(ranks)
+        if signum in (SIGKILL, SIGTERM):
+            self._killing(alive)
         if alive:
             out.append(Signal(signum, tuple(sorted(alive))))
         return bool(alive)

@@ -196,6 +196,28 @@ class Feed(Record):
     token: tuple[int, int]
 
 
+class Seal(Record):
+    """Answer upcall `upcall` with a credential of munge's; where there is no munge, with `token`, if there is one."""
+
+    upcall: int
+    token: bytes | None
+
+
+class Unseal(Record):
+    """Answer upcall `upcall` with what munge says of the owner of `credential`."""
+
+    upcall: int
+    credential: bytes
+
+
+class Extend(Record):
+    """Let the job run `seconds` longer, and answer upcall `upcall`, with `infos` where that is done."""
+
+    upcall: int
+    seconds: float
+    infos: Infos = ()
+
+
 Effect: TypeAlias = (
     Send
     | Reply
@@ -215,4 +237,7 @@ Effect: TypeAlias = (
     | Listen
     | Feed
     | Forget
+    | Seal
+    | Unseal
+    | Extend
 )

@@ -49,8 +49,9 @@ ORDINARY = int(Status.EVENT_PROC_TERMINATED)
 _BY_SIGNAL = int(Status.ERR_PROC_ABORTED_BY_SIG)
 _UNFINALIZED = int(Status.ERR_PROC_TERM_WO_SYNC)
 _NONZERO = int(Status.ERR_EXIT_NONZERO_TERM)
+_BY_COMMAND = int(Status.ERR_PROC_KILLED_BY_CMD)
 _ABORTED = int(Status.ERR_PROC_ABORTED)
-_STATUSES = (ORDINARY, _BY_SIGNAL, _UNFINALIZED, _NONZERO, _ABORTED)
+_STATUSES = (ORDINARY, _BY_SIGNAL, _UNFINALIZED, _NONZERO, _ABORTED, _BY_COMMAND)
 # Seconds that an ordinary end may wait for others, and that are between two messages of one shell.
 _PATIENCE, _PAUSE = 0.02, 0.005
 
@@ -67,6 +68,8 @@ class Failures(Capability):
         self._directory = directory
         self._nodes = job.nodes
         self._server = f"{job.nspace}.shell"
+        self._nspace = job.nspace
+        self._job_started = False
         self._partners = partners
         self._me = me
         self._spread = Spread(Tag.ENDED, me, len(job.nodes), fanout, self._are_ends)
@@ -74,6 +77,7 @@ class Failures(Capability):
         self._lost: set[int] = set()
         self._clients: set[int] = set()  # of this shell: connected and not finalized
         self._aborting: set[int] = set()
+        self._killed: set[int] = set()  # by job control
         self._alive = set(directory.numbers_on(me))
         self._ended: set[int] = set()  # as far as this shell has heard
         self._left = {0: job.size}  # by job (its first number): processes that have not ended
@@ -104,6 +108,17 @@ class Failures(Capability):
     def aborting(self, proc: Proc) -> None:
         """A process of this shell called PMIx_Abort, and the job ends by that."""
         self._aborting.add(self._directory.number(proc))
+
+    def killing(self, numbers: Iterable[int]) -> None:
+        """Processes of this shell are killed or terminated by PMIx_Job_control."""
+        self._killed.update(numbers)
+
+    def started_first(self, out: list[Effect]) -> None:
+        """A task of this shell runs: with the first, this shell's processes and tools hear that the job has started."""
+        if not self._job_started:
+            self._job_started = True
+            infos = (Info(attributes.NSPACE, self._nspace), Info(attributes.EVENT_NON_DEFAULT, True))
+            self._events.tell(int(Status.EVENT_JOB_START), Proc(self._nspace, RANK_UNDEF), infos, out)
 
     def watch(self, member: Member, watcher: Proc) -> None:
         """Tell `watcher` when a spawned job has ended."""
@@ -182,7 +197,7 @@ class Failures(Capability):
         if rank in self._aborting:
             return rank, _ABORTED, 128 + signal if signal else code, signal
         if signal:
-            return rank, _BY_SIGNAL, 128 + signal, signal
+            return rank, _BY_COMMAND if rank in self._killed else _BY_SIGNAL, 128 + signal, signal
         if rank in self._clients:
             return rank, _UNFINALIZED, code, 0
         return rank, _NONZERO if code else ORDINARY, code, 0

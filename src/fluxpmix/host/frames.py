@@ -57,6 +57,8 @@ class Tag(IntEnum):
     INPUT = 52  # for the standard input of these processes
     TAKEN = 53  # they have it, or it was not possible
     READY = 54  # to the first shell: all processes here are stopped where a debugger wants them
+    CHECK = 55  # did you make this credential?
+    CHECKED = 56  # whose it is, or that it is none
     MEMBER = 41  # a process is gone that was a member of a group
     GONE = 42  # group: which of your processes are gone?
     ABSENT = 43  # these

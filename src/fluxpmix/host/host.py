@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from fluxpmix.host import frames
 from fluxpmix.host.abort import Aborts
+from fluxpmix.host.allocation import Allocations
 from fluxpmix.host.capability import Capability
 from fluxpmix.host.collective import Collectives
 from fluxpmix.host.connect import Connections
 from fluxpmix.host.control import JobControls
+from fluxpmix.host.credential import Credentials
 from fluxpmix.host.datastore import Datastore
 from fluxpmix.host.debug import Debugging
 from fluxpmix.host.directory import Directory
@@ -60,6 +62,8 @@ class Host:
         oversubscribe: bool = False,
         sees_all_output: bool = False,
         stop: str | None = None,
+        owner: tuple[int, int] = (0, 0),
+        key: bytes = b"",
     ) -> None:
         """`exchange` is how collectives with data move (`collective.EXCHANGES`), `fanout` the tree's, `appetite`
         how much data this shell wants to have before they move among peers.
@@ -67,7 +71,8 @@ class Host:
         `ends_at` is when the job's time is up (as `now`). Many hosts of one job in one process may share a
         `directory`. `oversubscribe` is whether spawned processes may be more than there are slots.
         `sees_all_output`: `task_output` tells of the tasks of all shells, not of this one's alone.
-        `stop` is where processes wait for a debugger (`debug.STOPS`).
+        `stop` is where processes wait for a debugger (`debug.STOPS`), `owner` the job's user and group, and `key`
+        random bytes of this shell's own, that sign what it says of them.
         """
         self._job = job
         self._me = shell_rank
@@ -105,7 +110,7 @@ class Host:
             self._queries,
             self._events,
             self._failures,
-            JobControls(self._directory, shell_rank, self._psets),
+            JobControls(self._directory, shell_rank, self._psets, self._failures.killing),
             self._psets,
             self._connections,
             self._groups,
@@ -113,6 +118,8 @@ class Host:
             self._tools,
             self._forwarding,
             self._debugging,
+            Credentials(shell_rank, self._size, owner, key),
+            Allocations(),
         )
         self._capabilities: dict[type[Upcall], Any] = {
             upcall: capability
@@ -244,6 +251,7 @@ class Host:
     def task_started(self, rank: int, pid: int, now: float) -> list[Effect]:
         """The task with number `rank`, of this shell, runs as process `pid`."""
         out: list[Effect] = []
+        self._failures.started_first(out)
         for one in self._reaching:
             one.started(rank, pid)
         self._debugging.act(out)

@@ -6,7 +6,7 @@ here is done in this directory, and what is done stands here. Standard 4.2, sect
 
 from __future__ import annotations
 
-from fluxpmix.host import control
+from fluxpmix.host import allocation, control, credential
 from fluxpmix.host.answers import KEYS
 from fluxpmix.pmix import attributes as a
 from fluxpmix.pmix.attributes import Attribute
@@ -44,6 +44,12 @@ SUPPORTED: dict[str, tuple[Attribute, ...]] = {
     "PMIx_Notify_event": _NOTIFY,
     "PMIx_Query_info": _QUERY,
     "PMIx_Query_info_nb": _QUERY,
+    "PMIx_Allocation_request": allocation.HONOURED,
+    "PMIx_Allocation_request_nb": allocation.HONOURED,
+    "PMIx_Get_credential": credential.HONOURED,
+    "PMIx_Get_credential_nb": credential.HONOURED,
+    "PMIx_Validate_credential": credential.HONOURED,
+    "PMIx_Validate_credential_nb": credential.HONOURED,
     "PMIx_IOF_pull": _PULL,
     "PMIx_IOF_deregister": (a.IOF_STOP,),
     "PMIx_IOF_push": (a.TIMEOUT,),

@@ -75,6 +75,9 @@ void *dlopen(const char *, int);
 int dlclose(void *);
 int dlinfo(void *, int, void *);
 int mprotect(void *, size_t, int);
+/* for munge.py */
+int munge_encode(char **, void *, const void *, int);
+int munge_decode(const char *, void *, void **, int *, uid_t *, gid_t *);
 /* for process.py */
 int prctl(int, unsigned long, unsigned long, unsigned long, unsigned long);
 long ptrace(int, pid_t, void *, void *);

@@ -8,6 +8,7 @@ All of `Driver` runs on the carrier's thread but `_from_library`, which libpmix'
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 
 from fluxpmix.host.effects import (
@@ -16,6 +17,7 @@ from fluxpmix.host.effects import (
     Deliver,
     Drop,
     Effect,
+    Extend,
     Feed,
     Forget,
     Frame,
@@ -31,9 +33,11 @@ from fluxpmix.host.effects import (
     Register,
     Reply,
     RequestModex,
+    Seal,
     Send,
     Signal,
     Start,
+    Unseal,
 )
 from fluxpmix.host.host import Host
 from fluxpmix.host.sized import Appetite
@@ -99,6 +103,9 @@ class Carrier(Protocol):
     def drop_tasks(self, launch: Launch, started: bool) -> None:
         """Forget a job that came to nothing; kill those of its tasks that run, if tasks were `started`."""
 
+    def extend(self, seconds: float, done: Callable[[int], None]) -> None:
+        """Let the job run `seconds` longer; `done(status)` is called with a PMIx status, on the carrier's thread."""
+
     def listen(self, on: bool) -> None:
         """Call `Driver.task_output` with what tasks print, or no longer."""
 
@@ -151,6 +158,8 @@ class Driver:
             oversubscribe=oversubscribe,
             sees_all_output=sees_all_output,
             stop=stop,
+            owner=(os.geteuid(), os.getegid()),
+            key=os.urandom(32),
         )
         self._tasks: dict[int, Proc] = {}  # by number, of those that are not the job's own
         self._server = JobServer(
@@ -367,6 +376,12 @@ class Driver:
             elif isinstance(effect, Feed):
                 status = carrier.feed(effect.numbers, effect.data)
                 self._run(partial(self._host.fed, effect.token, status))
+            elif isinstance(effect, Seal):
+                self._seal(effect)
+            elif isinstance(effect, Unseal):
+                self._unseal(effect)
+            elif isinstance(effect, Extend):
+                carrier.extend(effect.seconds, partial(self._extended, effect))
             elif isinstance(effect, Forget):
                 self._server.forget(effect.nspace)
             elif isinstance(effect, Raise):
@@ -392,6 +407,32 @@ class Driver:
         else:
             call = partial(host.launched, launch.first, 1 if isinstance(effect, Register) else 2, status, why)
         self._carrier.post(partial(self._run, call))
+
+    def _seal(self, effect: Seal) -> None:
+        from fluxpmix.pmix import munge
+
+        try:
+            credential: bytes | None = munge.encode()
+        except munge.MungeError as error:
+            credential = effect.token
+            if credential is None:
+                self._carrier.log(Level.WARNING, str(error))
+        status = Status.ERR_NOT_SUPPORTED if credential is None else Status.SUCCESS
+        self._server.reply(effect.upcall, status, credential)
+
+    def _unseal(self, effect: Unseal) -> None:
+        from fluxpmix.host.credential import owner_infos
+        from fluxpmix.pmix import munge
+
+        try:
+            self._server.reply(effect.upcall, Status.SUCCESS, owner_infos(*munge.decode(effect.credential)))
+        except munge.MungeError as error:
+            self._carrier.log(Level.NOTICE, str(error))
+            self._server.reply(effect.upcall, Status.ERR_INVALID_CRED, None)
+
+    def _extended(self, effect: Extend, status: int) -> None:
+        if not self._closed:
+            self._server.reply(effect.upcall, status, effect.infos)
 
     def _deliver(self, effect: Deliver) -> None:
         if self._outlets is None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _INPUT, _NO_RESPONSE, _STREAMING = 1, 1, 2  # FLUX_POLLIN, FLUX_RPC_NORESPONSE, FLUX_RPC_STREAMING
-_ANY_NODE = 0xFFFFFFFF  # FLUX_NODEID_ANY
+ANY_BROKER = 0xFFFFFFFF  # FLUX_NODEID_ANY
 _ARGUMENTS_IN = 0  # FLUX_PLUGIN_ARG_IN
 _WRAPPED = 1  # TASKMAP_ENCODE_WRAPPED
 _SMALL = 1 << 14  # bytes; a larger payload is not copied
@@ -232,7 +232,7 @@ class Shell:
         Returns what `stop_stream` wants.
         """
         lib, ffi = self.lib, self.ffi
-        future = lib.flux_rpc_raw(self.handle, topic, payload, len(payload), _ANY_NODE, _STREAMING)
+        future = lib.flux_rpc_raw(self.handle, topic, payload, len(payload), ANY_BROKER, _STREAMING)
         if not future or lib.flux_future_then(future, -1.0, lib.fluxpmix_streamed, ffi.NULL) < 0:
             raise ShellError(f"cannot ask {topic.decode()}: {os.strerror(ffi.errno)}")
         self._streams[int(ffi.cast("uintptr_t", future))] = (future, came, ended)

@@ -33,7 +33,7 @@ from fluxpmix.pmix.status import Status
 from fluxpmix.pmix.types import Info
 from fluxpmix.shell.base import Driver
 from fluxpmix.shell.flux import binding, resources, topology
-from fluxpmix.shell.flux.api import Shell, ShellError, Wake
+from fluxpmix.shell.flux.api import ANY_BROKER, Shell, ShellError, Wake
 from fluxpmix.shell.flux.exits import Exits
 from fluxpmix.shell.flux.leftovers import Hold
 from fluxpmix.shell.flux.options import Options
@@ -90,6 +90,7 @@ class Plugin:
         self._timer: Any = None
         self._alarm = inf  # when it goes off
         self._deadline: float | None = None  # when the driver wants to be woken
+        self._extended = 0.0  # seconds by which the job's time has been extended from here
         self._outputs: OutputLog | None = None  # while somebody listens
         self._output_timer: Any = None  # while the shell is held for them
         self._setup = b""  # of shell 0, until the others have it
@@ -162,6 +163,26 @@ class Plugin:
 
     def drop_tasks(self, launch: Launch, started: bool) -> None:
         """There are none."""
+
+    def extend(self, seconds: float, done: Callable[[int], None]) -> None:
+        """Ask Flux to let the job run longer; it may refuse, or not be asked: a job without a limit has time."""
+        job, _ = self._job
+        info = self._api.info()
+        if _ends_at(info) is None:
+            done(Status.SUCCESS)
+            return
+        duration = float(info["jobspec"]["attributes"]["system"].get("duration", 0)) + self._extended + seconds
+        request = f'{{"id":{job},"updates":{{"attributes.system.duration":{duration!r}}}}}\0'.encode()
+
+        def answered(error: int, _answer: bytes) -> None:
+            if error:
+                self.log(Level.WARNING, f"Flux does not extend the job's time: {os.strerror(error)}")
+                done(Status.ERR_NO_PERMISSIONS if error in (1, 13) else Status.ERR_NOT_SUPPORTED)
+            else:
+                self._extended += seconds
+                done(Status.SUCCESS)
+
+        self._api.call(b"job-manager.update", ANY_BROKER, request, answered)
 
     def listen(self, on: bool) -> None:
         """Tell the driver what the job's tasks print, or no longer."""

@@ -33,7 +33,9 @@ TOOK = 8  # bytes of input that a task has taken
 SPAWNED = 15  # first number, ordinal, node of each rank, its parent's first number or None: a job's tasks are started
 DROPPED = 16  # first number: it has come to nothing, and how its tasks end does not matter
 CLOSED = 13  # whether this shell can have another job: it is done with this one, and exits if not
+EXTEND = 20  # number of the request, seconds: the job shall run longer
 # To a shell
+EXTENDED = 21  # number of the request or 0, seconds that are left to the job or None
 INPUT = 9  # bytes, ranks or None; no bytes: the end
 SIGNAL = 10  # number, ranks or None
 FINISH = 11  # end now: the job is over

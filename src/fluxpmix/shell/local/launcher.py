@@ -21,7 +21,7 @@ from fluxpmix.pmix.process import become_subreaper, close_descriptors
 from fluxpmix.shell.local import control, input, jobdir, machine, shell, tasks
 from fluxpmix.shell.local.jobs import Jobs, Running
 from fluxpmix.shell.local.output import HIGH_WATER, Output, is_broken_pipe
-from fluxpmix.shell.local.reactor import READ, Reactor
+from fluxpmix.shell.local.reactor import READ, Reactor, Timer
 from fluxpmix.shell.local.request import LaunchError
 
 TYPE_CHECKING = False
@@ -115,6 +115,8 @@ class Launcher:
         self._no_library = False
         self._ending = False
         self._finishing = False
+        self._limit_timer: Timer | None = None  # where the job has a time limit
+        self._ends_at = float("inf")  # its end by that
         self._paused = False
         self._last_interrupt = float("-inf")
         self._trace: list[bytes] = []  # the shells' parts
@@ -249,6 +251,8 @@ class Launcher:
             one.drained = self._no_library = True
             self._terminate(signal.SIGTERM)
             self._check_finished()
+        elif kind == control.EXTEND:
+            self._extend(one, *values)  # type: ignore[arg-type]
         elif kind == control.FAILED:
             message, code = values
             one.drained = not one.started
@@ -270,7 +274,8 @@ class Launcher:
                 self._source.took(rank, None)
         self._log(Level.NOTICE, f"job {job.jobid}: {job.size} task(s) on {len(job.nodes)} node(s) are running")
         if limit is not None:
-            self._reactor.call_later(limit, self._time_is_up)
+            self._ends_at = self._reactor.now() + limit
+            self._limit_timer = self._reactor.call_at(self._ends_at, self._time_is_up)
             if self._request.signal is not None:
                 signum, before = self._request.signal
                 self._reactor.call_later(max(limit - before, 0.0), partial(self._signal, signum))
@@ -405,6 +410,18 @@ class Launcher:
         assert self._warm is not None
         self._reactor.forget(self._warm.program)
         self._raise("the program that started this job is gone", 1)
+
+    def _extend(self, one: _Shell, request: int, seconds: float) -> None:
+        """Let the job run longer, and tell all shells when its time is up now; one without a limit has time."""
+        left = None
+        if self._limit_timer is not None:
+            self._limit_timer.cancel()
+            self._ends_at += seconds
+            self._limit_timer = self._reactor.call_at(self._ends_at, self._time_is_up)
+            left = self._ends_at - self._reactor.now()
+        for each in self._shells:
+            if not each.gone:
+                each.control.send(control.EXTENDED, request if each is one else 0, left)
 
     def _time_is_up(self) -> None:
         limit = self._request.time_limit

@@ -93,6 +93,7 @@ class JobShell:
         self._by_pid: dict[int, _Task] = {}
         self._timer: Timer | None = None
         self._orphaned = False
+        self._extensions: dict[int, Callable[[int], None]] = {}  # requests for more time, answered ones too
         self._heard = False  # whether the driver wants to hear what tasks print
         self._listener = listener
         self._keeper = keeper
@@ -185,6 +186,11 @@ class JobShell:
             for number in numbers:
                 if number not in self._tasks:
                     self._driver.task_exited(number, tasks.NOT_FOUND << 8)
+
+    def extend(self, seconds: float, done: Callable[[int], None]) -> None:
+        """Have the launcher let the job run longer."""
+        self._extensions[len(self._extensions) + 1] = done
+        self._control.send(control.EXTEND, len(self._extensions), seconds)
 
     def listen(self, on: bool) -> None:
         """Tell the driver what tasks print, or no longer."""
@@ -398,8 +404,16 @@ class JobShell:
             self.signal_tasks(*values)  # type: ignore[arg-type]
         elif kind == control.LOST and self._driver is not None:
             self._driver.shell_lost(*values)  # type: ignore[arg-type]
+        elif kind == control.EXTENDED:
+            self._extended(*values)  # type: ignore[arg-type]
         elif kind == control.FINISH:
             self._finish(self.now() + _LAST_WORDS)
+
+    def _extended(self, request: int, left: float | None) -> None:
+        if self._driver is not None and left is not None:
+            self._driver.time_limit(self.now() + left)
+        if request:
+            self._extensions[request](Status.SUCCESS)
 
     def _finish(self, until: float) -> None:
         """Stop; but if a tool listens, when what other shells have sent of their tasks' output has come."""

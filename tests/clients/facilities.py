@@ -1,0 +1,78 @@
+"""A task of two: credentials across nodes, more time, and what a kill by command is told as."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+
+from fluxpmix.pmix import attributes as a
+from fluxpmix.pmix.client import Client
+from fluxpmix.pmix.status import PmixError, Status, describe
+from fluxpmix.pmix.types import Info, Infos, Proc, Scope, find
+
+client = Client()
+me, nspace = client.proc.rank, client.proc.nspace
+other = Proc(nspace, 1 - me)
+
+
+def say(*words: object) -> None:
+    sys.stdout.write(" ".join(map(str, (me, *words))) + "\n")
+    sys.stdout.flush()
+
+
+def credentials(types: list[str]) -> None:
+    for kind in types:
+        try:
+            client.put(Scope.GLOBAL, kind, client.credential([Info(a.CRED_TYPE, kind)]))
+        except PmixError as error:
+            client.put(Scope.GLOBAL, kind, b"")
+            say(kind, describe(error.status))
+    client.commit()
+    client.fence(collect=True)
+    for kind in types:
+        theirs = client.get(kind, other)
+        if not theirs:
+            continue
+        infos = client.validate_credential(theirs)
+        say(kind, find(infos, a.USERID) == os.getuid(), find(infos, a.GRPID) == os.getgid())
+        try:
+            client.validate_credential(theirs[:-3] + b"xyz")
+        except PmixError as error:
+            say(kind, describe(error.status))
+    client.fence()
+
+
+def more_time() -> None:
+    if me == 0:
+        answer = client.allocate(2, [Info(a.ALLOC_TIME, "100s"), Info(a.ALLOC_REQ_ID, "mine")])
+        say("extended", find(answer, a.ALLOC_REQ_ID))
+        try:
+            client.allocate(1, [Info(a.ALLOC_NUM_NODES, 5)])
+        except PmixError as error:
+            say("new", describe(error.status))
+    client.fence()
+
+
+def kill() -> None:
+    came = threading.Event()
+    heard: list[str] = []
+
+    def hear(status: int, _source: Proc, infos: Infos) -> None:
+        heard.append(f"{describe(status)} {find(infos, a.EVENT_AFFECTED_PROC).rank}")
+        came.set()
+
+    client.register_event_handler([Status.ERR_PROC_KILLED_BY_CMD, Status.ERR_PROC_ABORTED_BY_SIG], hear)
+    client.fence()
+    if me == 0:
+        client.job_control([other], {a.JOB_CTRL_KILL: True})
+        came.wait(30)
+        say(*heard)
+    else:
+        time.sleep(60)
+
+
+what, *rest = sys.argv[1:]
+{"credentials": lambda: credentials(rest), "time": more_time, "kill": kill}[what]()
+client.finalize()
