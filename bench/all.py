@@ -1,9 +1,11 @@
-"""All benchmarks in one run: `python bench/all.py [--into DIR] [--only NAME,...] [--c-plugin PATH] [--time SECONDS]`.
+"""All benchmarks in one run: `python bench/all.py [--into DIR] [--only NAMES] [--flux-pmix PREFIX] [--time SECONDS]`.
 
 Runs every script here, one after the other, each with the peers that it finds (prterun, Debian's mpirun, Slurm, the C
 flux-pmix), and writes DIR/results.md: machine, versions, all tables, and a plot of those that have ratios. A
 benchmark is a file here that prints by `measure.table`; a file without one, as the clients and this, is none. A
-column of a table that is headed "to X" holds ratios to X. What cannot run here is named with its last word.
+column of a table that is headed "to X" holds ratios to X. PREFIX is where the C flux-pmix is installed: a benchmark
+that compares with it says in C_PLUGIN which path below it is to be its --c-plugin. What cannot run here is named with
+its last word.
 """
 
 from __future__ import annotations
@@ -11,7 +13,9 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -50,20 +54,23 @@ def benchmarks() -> list[Path]:
     ]
 
 
-def run(script: Path, plugin: str, limit: float) -> tuple[list[dict[str, object]], str]:
+def run(script: Path, prefix: str, limit: float) -> tuple[list[dict[str, object]], str]:
     """Run one and return its tables, and its last word where it failed."""
     words = [sys.executable, str(script)]
-    if plugin and "c-plugin" in script.read_text():
-        words.append(f"--c-plugin={plugin}")
+    wanted = re.search(r'^C_PLUGIN = "(.+)"', script.read_text(), re.MULTILINE)
+    if prefix and wanted:
+        words.append(f"--c-plugin={prefix}/{wanted[1]}")
     with tempfile.NamedTemporaryFile("r") as record:
         env = os.environ | {RECORD: record.name}
+        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+        child = subprocess.Popen(words, env=env, text=True, start_new_session=True, **streams)
         try:
-            done = subprocess.run(
-                words, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=limit
-            )
-            lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no reason given"]
-            why = lines[-1] if done.returncode else ""
+            _, said = child.communicate(timeout=limit)
+            lines = [line for line in said.splitlines() if line.strip()] or ["no reason given"]
+            why = lines[-1] if child.returncode else ""
         except subprocess.TimeoutExpired:
+            os.killpg(child.pid, signal.SIGKILL)  # and what it has started
+            child.communicate()
             why = f"it took more than {limit:g} s"
         return [json.loads(line) for line in record], why
 
@@ -156,7 +163,7 @@ def main() -> None:
     for script in scripts:
         print(f"{script.stem} ...", end=" ", flush=True)
         started = time.perf_counter()
-        tables, why = run(script, option("c-plugin", ""), limit)
+        tables, why = run(script, option("flux-pmix", ""), limit)
         print(f"{time.perf_counter() - started:.0f} s{f', failed: {why}' if why else ''}", flush=True)
         text += [f"## {script.stem}", "", *map(as_markdown, tables)]
         if why:

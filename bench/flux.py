@@ -20,6 +20,7 @@ from pathlib import Path
 from measure import HERE, in_turns, table, wall
 
 SHELLS = 8
+C_PLUGIN = "lib/flux/shell/plugins/pmix.so"  # below flux-pmix's prefix: see `all.py`
 
 
 def option(name: str, default: str) -> str:

@@ -24,6 +24,8 @@ from measure import as_root, in_turns, prterun, table
 LOOK = "date +%s.%N; cat /proc/$(flux getattr broker.pid)/smaps_rollup | grep -E '^(Rss|Pss|Private_Dirty):'"
 PMI = ("flux", "pmi", "--method=pmix", "exchange")
 
+C_PLUGIN = "lib/flux/upmi/plugins"  # below flux-pmix's prefix: see `all.py`
+
 
 def option(name: str, default: str) -> str:
     found = [word.partition("=")[2] for word in sys.argv if word.startswith(f"--{name}=")]
