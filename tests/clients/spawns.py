@@ -152,7 +152,9 @@ def leave(client: Client) -> None:
 
 def wait(client: Client) -> None:
     leave(client)
-    child_sleep(client)
+    parent = os.getppid()
+    while os.getppid() == parent:
+        time.sleep(0.05)
 
 
 def hear(client: Client) -> None:

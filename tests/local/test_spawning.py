@@ -85,25 +85,27 @@ def test_output_goes_where_the_jobs_own_goes(job: Launch) -> None:
     assert (job.directory / "out.1.1").read_text() == "1 on node 0\n"
 
 
+ERRORS = [
+    "contradiction: PMIX_ERR_BAD_PARAM",
+    "host file: PMIX_ERR_NOT_FOUND",
+    "less than nobody: PMIX_ERR_BAD_PARAM",
+    "no directory: PMIX_ERR_JOB_WDIR_NOT_FOUND",
+    "no file: PMIX_ERR_JOB_EXE_NOT_FOUND",
+    "no room: PMIX_ERR_OUT_OF_RESOURCE",
+    "no such command: PMIX_ERR_JOB_EXE_NOT_FOUND",
+    "nobody: PMIX_ERR_BAD_PARAM",
+    "not executable: PMIX_ERR_EXE_NOT_ACCESSIBLE",
+    "preload: PMIX_ERR_NOT_SUPPORTED",
+    "required: PMIX_ERR_NOT_SUPPORTED",
+    "strange host: PMIX_ERR_NOT_FOUND",
+    "strange mapping: PMIX_ERR_NOT_SUPPORTED",
+    "too many: PMIX_ERR_OUT_OF_RESOURCE",
+]
+
+
 def test_what_cannot_be_spawned_is_answered_and_harms_nobody(job: Launch, library: list[str]) -> None:
     result = job.run("-N2", "-n2", *library, sys.executable, CLIENT, "errors")
-    expected = [
-        "contradiction: PMIX_ERR_BAD_PARAM",
-        "host file: PMIX_ERR_NOT_FOUND",
-        "less than nobody: PMIX_ERR_BAD_PARAM",
-        "no directory: PMIX_ERR_JOB_WDIR_NOT_FOUND",
-        "no file: PMIX_ERR_JOB_EXE_NOT_FOUND",
-        "no room: PMIX_ERR_OUT_OF_RESOURCE",
-        "no such command: PMIX_ERR_JOB_EXE_NOT_FOUND",
-        "nobody: PMIX_ERR_BAD_PARAM",
-        "not executable: PMIX_ERR_EXE_NOT_ACCESSIBLE",
-        "preload: PMIX_ERR_NOT_SUPPORTED",
-        "required: PMIX_ERR_NOT_SUPPORTED",
-        "strange host: PMIX_ERR_NOT_FOUND",
-        "strange mapping: PMIX_ERR_NOT_SUPPORTED",
-        "too many: PMIX_ERR_OUT_OF_RESOURCE",
-    ]
-    assert result.lines == sorted(expected * 2)
+    assert result.lines == sorted(ERRORS * 2)
     assert "no-such-command: command not found in PATH" in result.err
 
 

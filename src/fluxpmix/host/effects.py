@@ -123,6 +123,12 @@ class Drop(Record):
     started: bool
 
 
+class JobEnded(Record):
+    """All processes of a job have ended, as far as has been heard: said where there are several jobs."""
+
+    first: int  # the number of its rank 0
+
+
 class Signal(Record):
     """Send a signal to this shell's tasks with these ranks (None: all)."""
 
@@ -240,4 +246,5 @@ Effect: TypeAlias = (
     | Seal
     | Unseal
     | Extend
+    | JobEnded
 )

@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterable, Sequence
 from fluxpmix.host import wire
 from fluxpmix.host.capability import Capability
 from fluxpmix.host.directory import Directory, Member
-from fluxpmix.host.effects import Effect, Notify, Send
+from fluxpmix.host.effects import Effect, JobEnded, Notify, Send
 from fluxpmix.host.event import TOLD, Events
 from fluxpmix.host.frames import NO_DIGEST, Message, Tag, encode
 from fluxpmix.host.spread import Spread
@@ -218,8 +218,8 @@ class Failures(Capability):
         for end in untold:
             self._hear(end, out)
         unsent, self._unsent = tuple(self._unsent), []
-        if not any(self._left.values()):
-            if self._me == self._first and len(self._left) == 1:
+        if len(self._left) == 1 and not any(self._left.values()):
+            if self._me == self._first:
                 self._tell_job_end(self._directory.first, out)
         elif self._me == self._first:
             self._spread.send(None, unsent, out)
@@ -275,6 +275,8 @@ class Failures(Capability):
         ]
         if status:
             infos += [Info(attributes.PROCID, self._directory.proc(number)), Info(attributes.EXIT_CODE, code)]
+        if len(self._left) > 1:
+            out.append(JobEnded(member.first))
         watcher = self._watchers.pop(member.first, None)
         if watcher is not None and self._directory.number(watcher) in self._alive:
             self._tell_some((watcher,), int(Status.EVENT_JOB_END), who, tuple(infos), out)

@@ -144,6 +144,11 @@ class Host:
         return frozenset((ClientConnected, ClientFinalized, *self._capabilities))
 
     @property
+    def directory(self) -> Directory:
+        """The jobs and processes that are known here."""
+        return self._directory
+
+    @property
     def idle(self) -> bool:
         """Whether nothing is under way."""
         return self._collectives.idle and all(one.idle for one in self._reaching)

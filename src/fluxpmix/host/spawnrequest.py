@@ -80,6 +80,11 @@ class Command(Record):
     size: int
     indexed: bool = False  # argv[0] gets the rank appended
 
+    def arguments(self, rank: int) -> list[str]:
+        """Return the arguments of one of its processes, by its rank in the job."""
+        first, *rest = self.argv
+        return [f"{first}-{rank}" if self.indexed else first, *rest]
+
     def environment(self, base: dict[str, str]) -> dict[str, str]:
         """Return the variables of its processes, made from those of the parent job."""
         env = dict(base)

@@ -21,6 +21,7 @@ from fluxpmix.host.effects import (
     Feed,
     Forget,
     Frame,
+    JobEnded,
     Launch,
     Level,
     Listen,
@@ -42,6 +43,7 @@ from fluxpmix.host.effects import (
 from fluxpmix.host.host import Host
 from fluxpmix.host.sized import Appetite
 from fluxpmix.host.supported import SUPPORTED
+from fluxpmix.job import idset
 from fluxpmix.pmix import attributes
 from fluxpmix.pmix.light import partial
 from fluxpmix.pmix.status import PmixError, Status
@@ -99,6 +101,9 @@ class Carrier(Protocol):
 
     def start_tasks(self, launch: Launch) -> None:
         """Start this shell's tasks of a spawned job. Raises `spawning.CannotStart`."""
+
+    def job_ended(self, first: int) -> None:
+        """All tasks of the job with that first number have ended, on all shells; told where there are several."""
 
     def drop_tasks(self, launch: Launch, started: bool) -> None:
         """Forget a job that came to nothing; kill those of its tasks that run, if tasks were `started`."""
@@ -233,6 +238,14 @@ class Driver:
             self._receive_setup(shell, bytes(frame[len(SETUP_MAGIC) :]))
             return
         self._run(partial(self._host.receive, shell, frame))
+
+    def numbers(self, names: str) -> Sequence[int]:
+        """Return the numbers of tasks as output names them: ranks of the job, or one of a spawned job, as 1.0."""
+        ordinal, _, rank = names.partition(".")
+        if not rank:
+            return idset.parse(names)
+        member = self._host.directory.get(f"{self._job.nspace}.{ordinal}")
+        return (member.first + int(rank),) if member is not None else ()
 
     def task_started(self, number: int, pid: int) -> None:
         """The task with that number runs as process `pid`."""
@@ -386,6 +399,8 @@ class Driver:
                 self._server.forget(effect.nspace)
             elif isinstance(effect, Raise):
                 carrier.raise_job(effect.message, effect.exit_code)
+            elif isinstance(effect, JobEnded):
+                carrier.job_ended(effect.first)
             elif isinstance(effect, Prepare | Register | Start | Drop):
                 self._launch(effect)
         except (PmixError, ValueError) as error:  # a value that does not fit its type was a peer's

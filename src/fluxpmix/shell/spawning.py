@@ -5,7 +5,8 @@ Files that a request names are read here, in the shell of the process that asks:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 
 from fluxpmix.host.effects import Launch, Prepare, Register, Start
 from fluxpmix.pmix import attributes
@@ -13,6 +14,8 @@ from fluxpmix.pmix.record import replace
 from fluxpmix.pmix.status import PmixError, Status
 from fluxpmix.pmix.types import Info, Infos, Proc
 from fluxpmix.pmix.upcalls import Spawn
+from fluxpmix.shell.local import tasks
+from fluxpmix.shell.local.request import LaunchError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from fluxpmix.shell.server import JobServer
 
 SUCCESS = int(Status.SUCCESS)
+_STATUSES = {tasks.NOT_FOUND: Status.ERR_JOB_EXE_NOT_FOUND, tasks.NOT_EXECUTABLE: Status.ERR_EXE_NOT_ACCESSIBLE}
 
 
 class CannotStart(Exception):
@@ -29,9 +33,14 @@ class CannotStart(Exception):
         super().__init__(message)
         self.status = status
 
+    @classmethod
+    def because(cls, message: str, exit_code: int) -> CannotStart:
+        """Return the error for a command that a shell would end with `exit_code` for."""
+        return cls(message, _STATUSES.get(exit_code, Status.ERR_JOB_FAILED_TO_LAUNCH))
+
 
 def step(
-    effect: Prepare | Register | Start, server: JobServer, carrier: Carrier, tasks: dict[int, Proc]
+    effect: Prepare | Register | Start, server: JobServer, carrier: Carrier, known: dict[int, Proc]
 ) -> tuple[bytes, int, str]:
     """Do a step. Returns what all shells must be told (of `Prepare`), the status, and why it is no success."""
     launch, packed = effect.launch, b""
@@ -41,7 +50,7 @@ def step(
         elif isinstance(effect, Register):
             carrier.find_commands(launch)
             server.register_spawned(launch.job, effect.packed)
-            tasks.update((number, proc) for number, proc in own(launch, carrier.rank))
+            known.update((number, proc) for number, proc in own(launch, carrier.rank))
         else:
             carrier.start_tasks(launch)
     except CannotStart as error:
@@ -57,6 +66,33 @@ def own(launch: Launch, shell: int) -> Sequence[tuple[int, Proc]]:
     """Return the number and the name of each process of a spawned job on a shell, in the order of their ranks."""
     nspace, ranks = launch.job.nspace, launch.job.ranks(shell)
     return [(launch.first + rank, Proc(nspace, rank)) for rank in ranks]
+
+
+def commands(launch: Launch, base: Mapping[str, str]) -> list[tuple[str, dict[str, str]]]:
+    """Return the path and the environment of each application, made from the parent's. Raises `CannotStart`."""
+    found = []
+    for app, command in zip(launch.job.apps, launch.commands, strict=True):
+        env = command.environment(dict(base))
+        if not os.path.isdir(app.wdir):
+            known = os.path.exists(app.wdir)
+            status = Status.ERR_JOB_WDIR_NOT_ACCESSIBLE if known else Status.ERR_JOB_WDIR_NOT_FOUND
+            raise CannotStart(f"{app.wdir} is no directory; name one that is there", status)
+        try:
+            found.append((tasks.find(command.command, env, app.wdir), env))
+        except LaunchError as error:
+            raise CannotStart.because(str(error), error.exit_code) from None
+    return found
+
+
+def variables(launch: Launch, rank: int, local_rank: int) -> dict[str, str]:
+    """Return what tells a task which it is."""
+    job = launch.job
+    return {
+        "FLUX_TASK_RANK": str(rank),
+        "FLUX_TASK_LOCAL_ID": str(local_rank),
+        "FLUX_JOB_SIZE": str(job.size),
+        "FLUX_JOB_NNODES": str(len(job.nodes)),
+    }
 
 
 def with_hostfiles(upcall: Spawn) -> Spawn:

@@ -85,6 +85,7 @@ class Shell:
         self.on_error: Callable[[BaseException], None] = self._show
         ffi.def_extern("fluxpmix_topic", error=-1)(self._topic)
         ffi.def_extern("fluxpmix_request")(self._request)
+        ffi.def_extern("fluxpmix_event")(self._event)
         ffi.def_extern("fluxpmix_answer")(self._answer)
         ffi.def_extern("fluxpmix_streamed")(self._streamed)
         ffi.def_extern("fluxpmix_ready")(self._ready)
@@ -116,6 +117,10 @@ class Shell:
     def getenv(self, name: str) -> str | None:
         """Return a variable of the job's environment (not of this process's)."""
         return self._text(self.lib.flux_shell_getenv(self._shell, name.encode()))
+
+    def environment(self) -> dict[str, str]:
+        """Return the job's environment, as its tasks get it but for what is each task's own."""
+        return {str(name): str(value) for name, value in self._object("flux_shell_get_environ", self._shell).items()}
 
     def attribute(self, name: str) -> str | None:
         """Return a broker attribute; asks the broker."""
@@ -158,6 +163,10 @@ class Shell:
 
         text = dumps({"stream": stream, "rank": str(rank), "data": data.decode("utf-8", "replace")})
         return bool(self.lib.write_output(text.encode()) == 0)
+
+    def render(self, text: str) -> str:
+        """Return a template filled in by flux-shell, as the name of an output file; unchanged where it does not."""
+        return self._owned(self.lib.render(os.fsencode(text))) or text
 
     def on_topic(self, topic: str, call: Callable[[Any], None]) -> None:
         """Have `call(arguments)` run at a topic. An exception in it fails the topic."""
@@ -266,6 +275,21 @@ class Shell:
         lib.flux_watcher_start(watcher)
         return watcher
 
+    def on_signal(self, signum: int, call: Callable[[], None]) -> Any:
+        """Have `call` run, beside what flux-shell does, when it gets a signal; returns what `stop_watching` wants."""
+        lib = self.lib
+        reactor = lib.flux_get_reactor(self.handle)
+        watcher = lib.flux_signal_watcher_create(reactor, signum, lib.fluxpmix_ready, self._handle(call))
+        if not watcher:
+            raise ShellError(f"cannot watch for signal {signum}")
+        lib.flux_watcher_start(watcher)
+        return watcher
+
+    def on_kill(self, call: Callable[[int], None]) -> None:
+        """Have `call(signal)` run when the job is to be signalled (flux job kill)."""
+        if self.lib.flux_shell_add_event_handler(self._shell, b"kill", self.lib.fluxpmix_event, self._handle(call)) < 0:
+            raise ShellError("cannot hear of signals to the job")
+
     def timer(self, call: Callable[[], None]) -> Any:
         """Return a timer that runs `call`, for `set_timer`."""
         lib = self.lib
@@ -323,6 +347,13 @@ class Shell:
         except BaseException as error:
             self.on_error(error)
             request.refuse(errno.EPROTO, "the request could not be served")
+
+    def _event(self, _handle: Any, _handler: Any, message: Any, data: Any) -> None:
+        text = self.ffi.new("const char **")
+        if self.lib.flux_msg_get_string(message, text) == 0 and text[0]:
+            signum = loads(self._text(text[0]) or "{}").get("signum")
+            if isinstance(signum, int):
+                self._guarded(lambda: self.ffi.from_handle(data)(signum))
 
     def _answer(self, future: Any, _data: Any) -> None:
         done = self._answers.pop(int(self.ffi.cast("uintptr_t", future)), None)

@@ -35,6 +35,14 @@ def _exchange(value: Any) -> str:
     raise ValueError(f"one of {', '.join(EXCHANGES)} is expected")
 
 
+def _switch(value: Any) -> bool:
+    if value in (True, "on", 1):
+        return True
+    if value in (False, "off", 0):
+        return False
+    raise ValueError("on or off is expected")
+
+
 def _seconds(value: Any) -> float | None:
     if value == "none":
         return None
@@ -76,8 +84,8 @@ class Options(Record):
 
     `fanout` is the collectives' tree's (None: as wide as Flux's overlay), `exchange` how data in fences moves,
     `timeout` what an operation may take by default (seconds; None: for ever), `model` PMIX_MODEL_LIBRARY_NAME,
-    `pset` the process sets, `trace` the file that says what the job's time went into,
-    `stop` where tasks wait for a debugger.
+    `pset` the process sets, `trace` the file that says what the job's time went into, `stop` where tasks wait for a
+    debugger, `oversubscribe` whether spawned tasks may be more than the job has cores for.
     """
 
     libpmix: str | None = None
@@ -88,6 +96,7 @@ class Options(Record):
     stop: str | None = None
     pset: tuple[ProcessSet, ...] = ()
     trace: str | None = None
+    oversubscribe: bool = False
 
     @staticmethod
     def read(option: Callable[[str], Any]) -> Options:
@@ -118,4 +127,5 @@ _NAMES: dict[str, Callable[[Any], Any]] = {
     "pmix.stop": _stop,
     "pmix.pset": _sets,
     "pmix.trace": _text,
+    "pmix.oversubscribe": _switch,
 }

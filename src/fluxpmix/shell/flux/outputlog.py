@@ -7,7 +7,7 @@ so that one who comes late misses nothing. What a job prints to files (--output)
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from fluxpmix.host.effects import Level
 from fluxpmix.job import idset
@@ -25,15 +25,22 @@ _NO_DATA = 61  # ENODATA: the log is complete
 class OutputLog:
     """The output of a job of `size` tasks; `heard(rank, stream, data)` gets it, empty data at a stream's end.
 
-    `over()` is called once, when all streams have ended.
+    `over()` is called once, when all streams have ended. `numbers` reads the names of tasks in the log.
     """
 
     def __init__(
-        self, api: Shell, job: int, size: int, heard: Callable[[int, int, bytes], None], over: Callable[[], None]
+        self,
+        api: Shell,
+        job: int,
+        size: int,
+        heard: Callable[[int, int, bytes], None],
+        over: Callable[[], None],
+        numbers: Callable[[str], Sequence[int]],
     ) -> None:
         self._api = api
         self._heard = heard
         self._over = over
+        self._numbers = numbers
         self._left = {(rank, stream) for rank in range(size) for stream in _STREAMS.values()}
         request = b'{"id":%d,"path":"guest.output","flags":0}\0' % job
         self._token: Any = api.stream(b"job-info.eventlog-watch", request, self._came, self._failed)
@@ -73,7 +80,7 @@ class OutputLog:
             data = a2b_base64(text)
         else:
             data = text.encode("utf-8", "surrogateescape")
-        for rank in idset.parse(str(context.get("rank", ""))):
+        for rank in self._numbers(str(context.get("rank", ""))):
             if data:
                 self._heard(rank, stream, data)
             if context.get("eof"):

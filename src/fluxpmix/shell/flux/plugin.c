@@ -48,6 +48,8 @@ flux_shell_t *flux_plugin_get_shell(flux_plugin_t *);
 flux_t *flux_shell_get_flux(flux_shell_t *);
 int flux_shell_getopt(flux_shell_t *, const char *, char **);
 const char *flux_shell_getenv(flux_shell_t *, const char *);
+int flux_shell_get_environ(flux_shell_t *, char **);
+int flux_shell_add_event_handler(flux_shell_t *, const char *, flux_msg_handler_f, void *);
 int flux_shell_get_info(flux_shell_t *, char **);
 int flux_shell_get_jobspec_info(flux_shell_t *, char **);
 int flux_shell_get_hwloc_xml(flux_shell_t *, const char **);
@@ -67,12 +69,16 @@ void flux_shell_raise(const char *, int, const char *, ...);
 /* Since flux-core 0.85 or so; null in an older one. */
 void flux_shell_raise_exit_status(int, const char *, ...) __attribute__((weak));
 
+/* Since flux-core 0.55 or so. */
+char *flux_shell_mustache_render(flux_shell_t *, const char *) __attribute__((weak));
+
 char *taskmap_encode(const struct taskmap *, int);
 
 flux_reactor_t *flux_get_reactor(flux_t *);
 const char *flux_attr_get(flux_t *, const char *);
 flux_watcher_t *flux_fd_watcher_create(flux_reactor_t *, int, int, flux_watcher_f, void *);
 flux_watcher_t *flux_timer_watcher_create(flux_reactor_t *, double, double, flux_watcher_f, void *);
+flux_watcher_t *flux_signal_watcher_create(flux_reactor_t *, int, flux_watcher_f, void *);
 void flux_timer_watcher_reset(flux_watcher_t *, double, double);
 void flux_watcher_start(flux_watcher_t *);
 void flux_watcher_stop(flux_watcher_t *);
@@ -88,6 +94,7 @@ int flux_respond_error(flux_t *, const flux_msg_t *, int, const char *);
 const flux_msg_t *flux_msg_incref(const flux_msg_t *);
 void flux_msg_decref(const flux_msg_t *);
 int flux_msg_authorize(const flux_msg_t *, uint32_t);
+int flux_msg_get_string(const flux_msg_t *, const char **);
 int flux_msg_get_userid(const flux_msg_t *, uint32_t *);
 struct flux_match {
     int typemask;
@@ -135,6 +142,12 @@ static int write_output(const char *json)
         result = flux_shell_plugstack_call(the_shell, "shell.output", arguments);
     flux_plugin_arg_destroy(arguments);
     return result;
+}
+
+/* Fill in a template, as of an output file's name; to be freed. */
+static char *render(const char *text)
+{
+    return flux_shell_mustache_render ? flux_shell_mustache_render(the_shell, text) : NULL;
 }
 
 static int hold_shell(const char *name)

@@ -42,7 +42,6 @@ from fluxpmix.shell.flux.service import CERTIFICATE, FRAME, LATERAL, LINK, LOST,
 from fluxpmix.shell.local import machine
 from fluxpmix.shell.local.guard import Guard
 from fluxpmix.shell.server import Site, stops
-from fluxpmix.shell.spawning import CannotStart
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
 
     from fluxpmix.job.model import Job
     from fluxpmix.shell.flux.lateral import Lateral
+    from fluxpmix.shell.flux.spawned import SpawnedTasks
 
 _PATIENCE = 60.0  # seconds for the first shell's part of the set-up
 _CREDENTIAL = 64  # characters
@@ -87,6 +87,9 @@ class Plugin:
         self._exits: Exits | None = None
         self._hold: Hold | None = None
         self._ended: set[int] = set()  # ranks whose end the driver knows
+        self._exited: set[int] = set()  # ranks whose end flux-shell knows, and that have no more output
+        self._ranks: tuple[int, ...] = ()
+        self._spawned: SpawnedTasks | None = None
         self._timer: Any = None
         self._alarm = inf  # when it goes off
         self._deadline: float | None = None  # when the driver wants to be woken
@@ -148,21 +151,39 @@ class Plugin:
     def signal_tasks(self, signum: int, ranks: Sequence[int] | None) -> None:
         """Send a signal to tasks of this shell."""
         self._api.signal(signum, None if ranks is None else set(ranks))
+        if self._spawned is not None:
+            self._spawned.signal(signum, ranks)
 
     def log(self, level: Level, message: str) -> None:
         """Write one line to the job's log."""
         self._api.log(level, message)
 
     def find_commands(self, launch: Launch) -> None:
-        """Refuse to spawn."""
-        raise CannotStart("flux-shell starts no further tasks", Status.ERR_NOT_SUPPORTED)
+        """See that this shell can run a spawned job's commands."""
+        if self._spawned is None:
+            from fluxpmix.shell.flux.spawned import SpawnedTasks
+
+            self._spawned = SpawnedTasks(self._api, self.rank, self._live(), self._a_task_of_the_job)
+        self._spawned.find(launch)
 
     def start_tasks(self, launch: Launch) -> None:
-        """Refuse to spawn."""
-        raise CannotStart("flux-shell starts no further tasks", Status.ERR_NOT_SUPPORTED)
+        """Start this shell's tasks of a spawned job."""
+        assert self._spawned is not None
+        self._spawned.start(launch)
 
     def drop_tasks(self, launch: Launch, started: bool) -> None:
-        """There are none."""
+        """Kill what runs of a spawned job that could not be started everywhere."""
+        if self._spawned is not None:
+            self._spawned.drop(launch, started)
+
+    def job_ended(self, first: int) -> None:
+        """End what a job has spawned that has ended."""
+        if self._spawned is not None:
+            self._spawned.job_ended(first)
+
+    def _a_task_of_the_job(self) -> int | None:
+        """Return a local rank of the job's own that flux-shell still takes output of."""
+        return next((rank for rank in self._ranks if rank not in self._exited), None)
 
     def extend(self, seconds: float, done: Callable[[int], None]) -> None:
         """Ask Flux to let the job run longer; it may refuse, or not be asked: a job without a limit has time."""
@@ -188,7 +209,7 @@ class Plugin:
         """Tell the driver what the job's tasks print, or no longer."""
         if on and self._outputs is None:
             job, size = self._job
-            self._outputs = OutputLog(self._api, job, size, self._printed, self._let_output_go)
+            self._outputs = OutputLog(self._api, job, size, self._printed, self._let_output_go, self._live().numbers)
         elif not on and self._outputs is not None:
             self._outputs.stop()
             self._outputs = None
@@ -197,7 +218,7 @@ class Plugin:
     def feed(self, numbers: Sequence[int], data: bytes) -> int:
         """Write to the standard input of tasks of this shell."""
         fed = self._api.feed(set(numbers), data)
-        return Status.SUCCESS if fed else Status.ERR_NOT_AVAILABLE
+        return int(Status.SUCCESS if fed else Status.ERR_NOT_AVAILABLE)
 
     # -- topics ------------------------------------------------------------------------------------
 
@@ -247,7 +268,9 @@ class Plugin:
             stop=stop,
             output=self._output,
             sees_all_output=True,
+            oversubscribe=options.oversubscribe,
         )
+        self._ranks = tuple(job.ranks(self.rank))
         self._timer = api.timer(self._timer_ended)
         with _given_topology(site.tmpdir, xml):
             driver.open_server()
@@ -292,6 +315,7 @@ class Plugin:
 
     def _task_exit(self, _arguments: Any) -> None:
         task = self._api.current_task()
+        self._exited.add(task.rank)
         if task.wait_status is not None:
             self._task_gone(task.rank, task.wait_status)
 
@@ -316,6 +340,8 @@ class Plugin:
             self._leaving.close()
         if self._outputs is not None:
             self._outputs.stop()
+        if self._spawned is not None:
+            self._spawned.close()
         driver, self._driver = self._driver, None
         if driver is not None:
             if self._tracing:

@@ -67,7 +67,9 @@ def job_of(
     names = hostlist.unique(host.name for host in nodes)
     name = jobid.encode(info["jobid"])
     jobspec = info["jobspec"]
-    slots = [max(1, len(host.cores) // per_task) for host in nodes]
+    # Of nodes that it has for itself a job may have more cores than its tasks have asked for.
+    asked = _cores_per_slot(jobspec.get("resources")) or per_task
+    slots = [max(1, len(host.cores) // asked) for host in nodes]
     return Job(
         nspace=name,
         jobid=name,
@@ -89,6 +91,20 @@ def expiration(R: Mapping[str, Any]) -> float | None:
     """Return when R's time is up, in seconds since 1970; None: never."""
     found = R.get("execution", {}).get("expiration")
     return float(found) if isinstance(found, (int, float)) and found > 0 else None
+
+
+def _cores_per_slot(resources: Any) -> int | None:
+    """Return how many cores a slot of the jobspec has, None where that is no plain number."""
+    for each in resources if isinstance(resources, list) else ():
+        if not isinstance(each, dict):
+            continue
+        if each.get("type") == "core":
+            count = each.get("count")
+            return count if type(count) is int and count > 0 else None
+        found = _cores_per_slot(each.get("with"))
+        if found is not None:
+            return found
+    return None
 
 
 def task_map(text: Any) -> TaskMap:

@@ -176,6 +176,9 @@ class JobShell:
         finally:
             self._check_drained()
 
+    def job_ended(self, first: int) -> None:
+        """Leave it to the launcher, which counts the tasks of all jobs."""
+
     def drop_tasks(self, launch: Launch, started: bool) -> None:
         """Kill what runs of a spawned job that could not be started everywhere."""
         numbers = [launch.first + rank for rank in launch.job.ranks(self.rank)]

@@ -10,10 +10,9 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from fluxpmix.host.effects import Launch
-from fluxpmix.pmix.status import Status
-from fluxpmix.shell.local import machine, tasks
+from fluxpmix.shell.local import machine
 from fluxpmix.shell.local.request import LaunchError
-from fluxpmix.shell.spawning import CannotStart, own
+from fluxpmix.shell.spawning import CannotStart, commands, own, variables
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ Run: TypeAlias = Callable[
     [int, str, "Sequence[str]", "Mapping[str, str]", str, int, "Iterable[int] | None"],
     None,
 ]
-_STATUSES = {tasks.NOT_FOUND: Status.ERR_JOB_EXE_NOT_FOUND, tasks.NOT_EXECUTABLE: Status.ERR_EXE_NOT_ACCESSIBLE}
 
 
 class SpawnedTasks:
@@ -46,21 +44,11 @@ class SpawnedTasks:
         job = launch.job
         if not len(job.ranks(self._shell)):
             return
-        found = []
-        for app, command in zip(job.apps, launch.commands, strict=True):
-            base = self._request.environments[0]
-            env = command.environment(dict(base))
+        base = dict(self._request.environments[0])
+        found = commands(launch, base)
+        for _, env in found:
             if machine.MEMORY_DIRECTORY not in base:
                 env.pop(machine.MEMORY_DIRECTORY, None)  # Open MPI hands on that of the asker's own node
-            if not os.path.isdir(app.wdir):
-                known = os.path.exists(app.wdir)
-                status = Status.ERR_JOB_WDIR_NOT_ACCESSIBLE if known else Status.ERR_JOB_WDIR_NOT_FOUND
-                raise CannotStart(f"{app.wdir} is no directory; name one that is there", status)
-            try:
-                path = tasks.find(command.command, env, app.wdir)
-            except LaunchError as error:
-                raise CannotStart(str(error), _STATUSES[error.exit_code]) from None
-            found.append((path, env))
         self._found[launch.first] = found
 
     def start(self, launch: Launch) -> None:
@@ -68,25 +56,16 @@ class SpawnedTasks:
         found, job = self._found.pop(launch.first), launch.job
         for local_rank, (number, proc) in enumerate(own(launch, self._shell)):
             app = job.app_of(proc.rank)
-            command = launch.commands[app.index]
             path, env = found[app.index]
-            argv = list(command.argv)
-            if command.indexed:
-                argv[0] = f"{argv[0]}-{proc.rank}"
-            env = env | {
-                "FLUX_TASK_RANK": str(proc.rank),
-                "FLUX_TASK_LOCAL_ID": str(local_rank),
-                "FLUX_JOB_SIZE": str(job.size),
-                "FLUX_JOB_NNODES": str(len(job.nodes)),
-                "FLUX_JOB_TMPDIR": self._directory,
-            }
+            argv = launch.commands[app.index].arguments(proc.rank)
+            env = env | variables(launch, proc.rank, local_rank) | {"FLUX_JOB_TMPDIR": self._directory}
             machine.help_emulated(env, job, self._directory)
             env |= self._driver.task_environment(number)
             stdin = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 self._run(number, path, argv, env, app.wdir, stdin, None)
             except LaunchError as error:
-                raise CannotStart(str(error), _STATUSES.get(error.exit_code, Status.ERR_JOB_FAILED_TO_LAUNCH)) from None
+                raise CannotStart.because(str(error), error.exit_code) from None
 
     def told(self, launch: Launch) -> tuple[int, int, list[int], int | None]:
         """Return what the launcher is told of a job: `control.SPAWNED`."""

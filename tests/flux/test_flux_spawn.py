@@ -1,0 +1,155 @@
+"""Spawned jobs in a real Flux: within the job's own resources, in the shells that run, and gone with them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from instance import CLIENTS, Instance, libpmix
+from test_spawning import ERRORS, SHAPES, compiled, expected
+
+pytestmark = pytest.mark.flux
+CLIENT = (sys.executable, CLIENTS / "spawns.py")
+SHARED = ("-o", "pmix.oversubscribe=on")
+
+
+@pytest.fixture
+def sleepers(two: Instance) -> Callable[[], list[int]]:
+    """Finds the spawned processes that sleep."""
+
+    def find() -> list[int]:
+        found = []
+        for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+            try:
+                words = Path(f"/proc/{pid}/cmdline").read_bytes()
+                mine = f"FLUXPMIX_INSTANCE={two.mark}".encode() in Path(f"/proc/{pid}/environ").read_bytes()
+            except OSError:
+                continue
+            if mine and b"spawns.py\0sleep\0" in words:
+                found.append(pid)
+        return found
+
+    return find
+
+
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_parent_and_children_know_connect_and_read_each_other(two: Instance, server: str, nodes: int) -> None:
+    words = ("-o", f"pmix.libpmix={server}", f"--env=FLUXPMIX_LIBPMIX={server}")
+    result = two.run(f"-N{nodes}", f"-n{nodes}", "-l", *SHARED, *words, *CLIENT, "meet", 3)
+    parent = nodes - 1
+    assert result.lines == sorted(
+        [
+            *(
+                f"1.{rank}: child {rank} of {parent}: [True, 3, {nodes}, {nodes + rank}, 0] got 'put by {parent}'"
+                for rank in range(3)
+            ),
+            f"{parent}: ['put by 0', 'put by 1', 'put by 2']",
+        ]
+    )
+    assert result.err == ""
+
+
+def test_cores_that_are_free_are_used_and_no_more(two: Instance) -> None:
+    result = two.run("-N2", "-n2", "-x", *CLIENT, "where", 2)
+    assert result.lines == ["0 on node 0", "1 on node 1"]
+    assert two.run("-N2", "-n2", "-x", *CLIENT, "where", 3).lines == ["PMIX_ERR_OUT_OF_RESOURCE"]
+
+
+def test_jobs_spawn_jobs(two: Instance) -> None:
+    result = two.run("-n1", *SHARED, *CLIENT, "nests", 2)
+    assert result.lines == [f"depth {depth} has global rank {3 - depth}" for depth in range(3)]
+
+
+def test_spawns_at_once_from_several_nodes_never_meet(two: Instance) -> None:
+    result = two.run("-N2", "-n2", *SHARED, *CLIENT, "many", 4)
+    assert sorted(map(int, result.lines)) == list(range(1, 9))
+
+
+def test_arguments_environment_and_directory_are_those_of_each_application(two: Instance) -> None:
+    result = two.run("-l", "-n1", *SHARED, "--env=LIST=a", "--env=GONE=here", *CLIENT, "said")
+    assert result.lines == [
+        "1.0: 0 tmp set a,c,b - first ['one']",
+        "1.1: 1 tmp set a,c,b - first ['one']",
+        f"1.2: 2 {two.directory.name} - a,c here - ['two']",
+    ]
+
+
+def test_output_goes_to_the_jobs_file(two: Instance) -> None:
+    two.run("-n1", *SHARED, "--output=spawned-{{id}}.out", *CLIENT, "where", 2)
+    (path,) = two.directory.glob("spawned-*.out")
+    assert sorted(path.read_text().splitlines()) == ["0 on node 0", "1 on node 0"]
+    path.unlink()
+
+
+def test_what_cannot_be_spawned_is_answered_and_harms_nobody(two: Instance) -> None:
+    assert two.run("-N2", "-n2", *SHARED, *CLIENT, "errors").lines == sorted(ERRORS * 2)
+
+
+# -- ends --------------------------------------------------------------------------------------------
+
+
+def test_a_death_is_told_to_the_parent_and_fails_the_job(two: Instance) -> None:
+    result = two.run("-N2", "-n2", *SHARED, "-o", "exit-timeout=none", *CLIENT, "hear", code=137)
+    assert result.lines == ["PMIX_ERR_PROC_ABORTED_BY_SIG"] * 2
+    assert any("was killed by signal 9" in each for each in two.exceptions())
+
+
+def test_the_end_of_a_job_is_told_to_whoever_asked(two: Instance) -> None:
+    assert two.run("-N2", "-n2", *SHARED, *CLIENT, "completion").lines[-2:] == ["True 1", "True 1"]
+
+
+def test_children_end_with_their_parent(two: Instance, sleepers: Callable[[], list[int]]) -> None:
+    assert two.run("-N2", "-n2", *SHARED, *CLIENT, "leave").lines == ["child sleeps"] * 4
+    assert not sleepers()
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGKILL, 137)])
+def test_signals_to_the_job_reach_them(
+    two: Instance, sleepers: Callable[[], list[int]], signum: int, code: int
+) -> None:
+    child = two.start("-N2", "-n2", *SHARED, *CLIENT, "wait")
+    two.until(lambda: len(sleepers()) == 4, "nobody sleeps")
+    two.flux("job", "kill", f"--signal={int(signum)}", two.flux("job", "last"))
+    two.finish(child, code=code)
+    assert not sleepers()
+
+
+def test_a_job_that_is_cancelled_takes_them_along(two: Instance, sleepers: Callable[[], list[int]]) -> None:
+    child = two.start("-N2", "-n2", *SHARED, *CLIENT, "wait")
+    two.until(lambda: len(sleepers()) == 4, "nobody sleeps")
+    two.flux("cancel", two.flux("job", "last"))
+    two.finish(child, code=143)
+    assert not sleepers()
+
+
+def test_a_shell_that_is_killed_takes_them_along(two: Instance, sleepers: Callable[[], list[int]]) -> None:
+    child = two.start("-N2", "-n2", *SHARED, *CLIENT, "wait")
+    two.until(lambda: len(sleepers()) == 4, "nobody sleeps")
+    os.kill(two.shells()[1], signal.SIGKILL)
+    two.finish(child, code=137)
+    two.until(lambda: not sleepers(), "they sleep on")
+    two.clean_up_after_a_killed_shell()
+
+
+# -- MPI -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.mpi5
+@pytest.mark.parametrize(("nodes", "tasks", "children", "commands"), SHAPES)
+def test_open_mpi_5_spawns(two: Instance, tmp_path: Path, nodes: int, tasks: int, children: int, commands: int) -> None:
+    program = compiled(os.path.join(os.path.dirname(sys.executable), "mpicc"), tmp_path)
+    result = two.run(f"-N{nodes}", f"-n{tasks}", *SHARED, program, children, commands)
+    assert result.lines == expected(tasks, children, commands > 1) and result.err == ""
+
+
+@pytest.mark.mpi4
+def test_open_mpi_4_1_spawns(two: Instance, tmp_path: Path) -> None:
+    path = libpmix("4.2")
+    program = compiled(shutil.which("mpicc", path="/usr/bin"), tmp_path)
+    result = two.run("-N2", "-n2", *SHARED, "-o", f"pmix.libpmix={path}", program, 3)
+    assert result.lines == expected(2, 3, False)
