@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from instance import CLIENTS, Instance, libpmix
-from test_spawning import ERRORS, SHAPES, compiled, expected
+from test_spawning import DYNAMIC, ERRORS, SHAPES, compiled, expected
 
 pytestmark = pytest.mark.flux
 CLIENT = (sys.executable, CLIENTS / "spawns.py")
@@ -153,3 +153,11 @@ def test_open_mpi_4_1_spawns(two: Instance, tmp_path: Path) -> None:
     program = compiled(shutil.which("mpicc", path="/usr/bin"), tmp_path)
     result = two.run("-N2", "-n2", *SHARED, "-o", f"pmix.libpmix={path}", program, 3)
     assert result.lines == expected(2, 3, False)
+
+
+@pytest.mark.mpi5
+@pytest.mark.parametrize("program", DYNAMIC)
+def test_mpi4py_programs_grow_while_they_run(two: Instance, program: str) -> None:
+    pytest.importorskip("mpi4py")
+    result = two.run("-n1", *SHARED, sys.executable, CLIENTS / "dynamic.py", program)
+    assert result.lines == DYNAMIC[program]

@@ -191,3 +191,19 @@ def test_open_mpi_4_1_spawns(job: Launch, tmp_path: Path, nodes: int, tasks: int
     program = compiled(shutil.which("mpicc", path="/usr/bin"), tmp_path)
     result = job.run(f"-N{nodes}", f"-n{tasks}", "-o", f"libpmix={path}", program, str(children), str(commands))
     assert result.lines == expected(tasks, children, commands > 1)
+
+
+DYNAMIC = {
+    "master": ["turn 0: 3.142", "turn 1: 3.142"],
+    "pool": ["[1, 2, 3, 4, 5, 6, 7, 8]"],
+    "names": ["['hello from the one that connects', 'hello from the one that accepts']"],
+}
+
+
+@pytest.mark.mpi5
+@pytest.mark.parametrize("nodes", [1, 2])
+@pytest.mark.parametrize("program", DYNAMIC)
+def test_mpi4py_programs_grow_while_they_run(job: Launch, program: str, nodes: int) -> None:
+    pytest.importorskip("mpi4py")
+    result = job.run(f"-N{nodes}", f"-n{nodes}", sys.executable, CLIENTS / "dynamic.py", program)
+    assert result.lines == DYNAMIC[program] and result.err == ""

@@ -13,7 +13,18 @@ import time
 from fluxpmix.cli.check.trying import Family, Operation, Step, Trial, Wrong
 from fluxpmix.pmix import attributes as a
 from fluxpmix.pmix.status import PmixError, PmixNotFound, PmixOutOfResource, PmixTimeout, Status
-from fluxpmix.pmix.types import AppSpec, DataArray, DataType, Info, Persistence, Proc, QueryItem, Range, Scope
+from fluxpmix.pmix.types import (
+    RANK_WILDCARD,
+    AppSpec,
+    DataArray,
+    DataType,
+    Info,
+    Persistence,
+    Proc,
+    QueryItem,
+    Range,
+    Scope,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -236,9 +247,27 @@ def _spawn(trial: Trial) -> str | None:
     if trial.rank:
         return None
     try:
-        return f"as {trial.client.spawn([AppSpec('true', ('true',))])}"
+        nspace = trial.client.spawn([AppSpec("true", ("true",))])
     except PmixOutOfResource:
         return "answered: there is no room for one more"
+    size = trial.client.get(a.JOB_SIZE, Proc(nspace, RANK_WILDCARD))
+    if size != 1:
+        raise Wrong(f"{nspace} was to have one process, and has {size}")
+    return f"as {nspace}"
+
+
+def _spawn_nothing(trial: Trial) -> None:
+    if trial.rank:
+        return
+    try:
+        trial.client.spawn([AppSpec("flux-pmix-no-such-command", ("flux-pmix-no-such-command",))])
+    except PmixOutOfResource:
+        return
+    except PmixError as error:
+        if error.status != Status.ERR_JOB_EXE_NOT_FOUND:
+            raise
+    else:
+        raise Wrong("a command that is not there was started")
 
 
 # -- events ------------------------------------------------------------------------------------------
@@ -313,7 +342,7 @@ FAMILIES = (
     Family((Operation("log", OPTIONAL, "log", (_log,)),), together=True),
     Family((Operation("job control", OPTIONAL, "job control", (_job_control,)),), together=True),
     Family((Operation("process set", OPTIONAL, "process set", (_define_set, _find_set)),), together=True),
-    Family((Operation("spawn", OPTIONAL, "spawn", (_spawn,)),), together=True),
+    Family((Operation("spawn", OPTIONAL, "spawn", (_spawn, _spawn_nothing)),), together=True),
 )
 # Tried when all else is reported: Slurm's PMIx ends the job at the first event.
 LAST = (Family((Operation("events", OPTIONAL, "events", (_listen, _raise, _listen_no_more)),), together=True),)

@@ -194,7 +194,8 @@ class SpawnedTasks:
             self._api.release(_HOLD)
 
     def close(self) -> None:
-        """Leave no task behind."""
+        """Leave no task behind. What fails the job by another shell's word must not kill this one as it tidies up."""
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         timers = [*self._watchers, *self._timers.values()]
         for watcher in timers if self._settling is None else [*timers, self._settling]:
             self._api.stop_watching(watcher)

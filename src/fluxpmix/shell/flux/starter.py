@@ -115,7 +115,7 @@ class Starter:
                     self._reactor.call_later(_LAST_WORDS, self._pipes[number].hang_up)
                 self._check(number)
 
-    def _check(self, number: int) -> None:
+    def _check(self, number: int, _stream: int = 0) -> None:
         pipes = self._pipes.get(number)
         if pipes is not None and number not in self._pids and not pipes.open:
             del self._pipes[number]
