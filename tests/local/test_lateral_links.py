@@ -52,6 +52,11 @@ class Desk:
         self.lateral = Lateral(self, rank, range(job.size), (LINK, CERTIFICATE), self._receive, self._send_instead)
         self.answers = {LINK: self.lateral.listener.serve, CERTIFICATE: self.lateral.certificate.serve}
         self.rank = rank
+        self.closed = False
+
+    def close(self) -> None:
+        self.closed = True
+        self.lateral.close()
 
     def _receive(self, shell: int, frame: Any) -> None:
         self.got.append((shell, bytes(frame)))
@@ -119,7 +124,8 @@ def job() -> Iterator[Job]:
     one = Job(3)
     yield one
     for desk in one.desks:
-        desk.lateral.close()
+        if not desk.closed:
+            desk.close()
     one.reactor.close()
     assert set(os.listdir("/proc/self/fd")) <= before, "a descriptor is left open"
 
@@ -137,6 +143,16 @@ def test_messages_arrive_in_their_order_and_are_acknowledged(job: Job) -> None:
     assert first.got == [(1, b"back")]
     job.until(lambda: all(one.patience is None for desk in job.desks for one in desk.lateral._links.values()))
     assert not any(desk.instead or desk.logs for desk in job.desks)
+
+
+def test_a_shell_that_leaves_has_acknowledged_what_it_got(job: Job) -> None:
+    first, second, _ = job.desks
+    first.lateral.send(1, (b"one",))
+    job.until(lambda: second.got)
+    second.close()
+    job.until(lambda: first.logs)
+    ((level, _),) = first.logs
+    assert level is Level.DEBUG and not first.instead, "nothing is lost, so nobody need hear of it"
 
 
 def test_a_refused_connection_sends_all_through_flux_and_is_not_tried_again(

@@ -115,10 +115,12 @@ class Lateral:
         self._proved = True
 
     def _link_ended(self, shell: int, reason: str) -> None:
-        """Send what was to take a link through Flux."""
+        """Send what was to take a link through Flux; at a job's end, peers leave and there is nothing to send."""
+        waiting = self._links.pop(shell).waiting
         self._failed[shell] = monotonic()
-        self._api.log(Level.NOTICE, f"no direct link to shell {shell}, so data go through Flux: {reason}")
-        for message in self._links.pop(shell).waiting:
+        level = Level.NOTICE if waiting else Level.DEBUG
+        self._api.log(level, f"no direct link to shell {shell}, so data go through Flux: {reason}")
+        for message in waiting:
             self._send_instead(shell, message)
 
     def _send_instead(self, shell: int, message: Sequence[Buffer]) -> None:

@@ -99,6 +99,7 @@ class Listener:
     def close(self) -> None:
         """Stop listening and close what is open."""
         self._api.stop_watching(self._timer)
+        self._acknowledge()
         for connection in self._connections:
             connection.stream.close()
         self._connections.clear()
