@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 _HIGH_WATER = 4 << 20  # bytes on their way to the launcher before the tasks must wait
 _LAST_WORDS = 1.0  # seconds that a dead task's pipes are listened to: its children may hold them open
 _STEP = 0.005  # seconds between looks whether all has come
+_CLOSING = 10  # seconds for libpmix to stop its server
 _REAPING = 5.0  # seconds for what was killed to be gone
 
 
@@ -487,8 +488,14 @@ class JobShell:
         _kill_all()
         clean = self._driver is not None and self._driver.host.idle and not self._driver.host.bound
         if self._driver is not None:
+            # libpmix may go round for ever (docs/conformance.md): whoever waits for this process must not.
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(_CLOSING)
+            if self._orphaned:
+                jobdir.remove(self._plan.directory)
             with suppress(PmixError, OSError):
                 self._driver.close()
+            signal.alarm(0)
         if self._links is not None:
             self._links.close()
         if self._driver is not None and self._request.trace is not None:
