@@ -1,0 +1,36 @@
+"""Credentials, more time and kills by command in real Flux, which is asked for the time."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+from instance import CLIENTS, Instance
+
+pytestmark = pytest.mark.flux
+
+
+def run(two: Instance, server: str, *words: str, options: tuple[str, ...] = (), code: int = 0) -> list[str]:
+    command = [sys.executable, CLIENTS / "facilities.py", *words]
+    env = {"FLUXPMIX_LIBPMIX": server}
+    return two.run("-N2", "-n2", "-o", f"pmix.libpmix={server}", *options, *command, code=code, env=env).lines
+
+
+def test_a_credential_is_valid_on_another_node_and_a_forged_one_nowhere(two: Instance, server: str) -> None:
+    texts = ("True True", "PMIX_ERR_INVALID_CRED")
+    expected = sorted(f"{rank} fluxpmix {text}" for rank in (0, 1) for text in texts)
+    assert run(two, server, "credentials", "fluxpmix") == expected
+
+
+def test_flux_gives_the_job_more_time(two: Instance, server: str) -> None:
+    lines = run(two, server, "time", options=("-t", "60s"))
+    assert lines == ["0 extended mine", "0 new PMIX_ERR_NOT_SUPPORTED"]
+    log = two.flux("job", "eventlog", "--format=json", two.flux("job", "last"))
+    updates = [event["context"] for event in map(json.loads, log.splitlines()) if event["name"] == "jobspec-update"]
+    assert updates == [{"attributes.system.duration": 160.0}]
+
+
+def test_a_kill_by_command_is_told_as_one(two: Instance, server: str) -> None:
+    lines = run(two, server, "kill", options=("-o", "exit-timeout=none"), code=137)
+    assert lines == ["0 PMIX_ERR_PROC_KILLED_BY_CMD 1"]
