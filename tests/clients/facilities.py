@@ -10,7 +10,7 @@ import time
 from fluxpmix.pmix import attributes as a
 from fluxpmix.pmix.client import Client
 from fluxpmix.pmix.status import PmixError, Status, describe
-from fluxpmix.pmix.types import Info, Infos, Proc, Scope, find
+from fluxpmix.pmix.types import DataType, Info, Infos, Proc, Scope, find
 
 client = Client()
 me, nspace = client.proc.rank, client.proc.nspace
@@ -55,6 +55,28 @@ def more_time() -> None:
     client.fence()
 
 
+def monitor(path: str) -> None:
+    """Rank 0 has a file watched that nobody writes to, once it has stopped to."""
+    came = threading.Event()
+    client.register_event_handler([Status.MONITOR_FILE_ALERT], lambda *_: came.set())
+    client.fence()
+    if me == 0:
+        directives = [
+            Info(a.MONITOR_FILE_SIZE, True, DataType.BOOL),
+            Info(a.MONITOR_FILE_CHECK_TIME, 1, DataType.UINT32),
+            Info(a.MONITOR_FILE_DROPS, 1, DataType.UINT32),
+            Info(a.MONITOR_ID, "mine"),
+        ]
+        found = client.monitor(Info(a.MONITOR_FILE, path), Status.MONITOR_FILE_ALERT, directives)
+        say("watched", find(found, a.MONITOR_ID))
+        try:
+            client.monitor(Info(a.MONITOR_HEARTBEAT, True, DataType.BOOL), Status.MONITOR_HEARTBEAT_ALERT)
+        except PmixError as error:
+            say("heartbeat", describe(error.status))
+    say("alert", came.wait(30))
+    client.fence()
+
+
 def kill() -> None:
     came = threading.Event()
     heard: list[str] = []
@@ -74,5 +96,5 @@ def kill() -> None:
 
 
 what, *rest = sys.argv[1:]
-{"credentials": lambda: credentials(rest), "time": more_time, "kill": kill}[what]()
+{"credentials": lambda: credentials(rest), "time": more_time, "monitor": lambda: monitor(*rest), "kill": kill}[what]()
 client.finalize()

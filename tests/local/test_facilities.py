@@ -40,6 +40,14 @@ def test_a_job_gets_more_time(job: Launch, server: str) -> None:
 
 
 @EACH
+def test_a_file_that_nobody_writes_to_raises_an_alert_on_all_nodes(job: Launch, server: str, tmp_path: Path) -> None:
+    path = tmp_path / "watched"
+    path.touch()
+    lines = run(job, server, "monitor", path)
+    assert lines == ["0 alert True", "0 heartbeat PMIX_ERR_NOT_SUPPORTED", "0 watched mine", "1 alert True"]
+
+
+@EACH
 def test_a_kill_by_command_is_told_as_one(job: Launch, server: str) -> None:
     lines = run(job, server, "kill", options=("-o", "exit-timeout=none"), code=137)
     assert lines == ["0 PMIX_ERR_PROC_KILLED_BY_CMD 1"]

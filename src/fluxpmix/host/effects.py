@@ -224,6 +224,13 @@ class Extend(Record):
     infos: Infos = ()
 
 
+class Look(Record):
+    """Look at a file, and tell the host as `looked(number, found)`."""
+
+    number: int
+    path: str
+
+
 Effect: TypeAlias = (
     Send
     | Reply
@@ -247,4 +254,5 @@ Effect: TypeAlias = (
     | Unseal
     | Extend
     | JobEnded
+    | Look
 )

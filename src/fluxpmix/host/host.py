@@ -27,6 +27,7 @@ from fluxpmix.host.frames import FrameError, Message, Tag
 from fluxpmix.host.group import Groups
 from fluxpmix.host.iof import Forwarding
 from fluxpmix.host.log import Logs
+from fluxpmix.host.monitor import Monitors
 from fluxpmix.host.pset import ProcessSets
 from fluxpmix.host.query import Queries
 from fluxpmix.host.sized import Appetite
@@ -102,6 +103,7 @@ class Host:
         self._groups = Groups(self._collectives, self._directory, job, shell_rank, default_timeout)
         self._events.listeners.append(self._groups.heard)
         self._debugging = Debugging(self._events, self._directory, job, shell_rank, stop)
+        self._monitors = Monitors(self._events, self._directory, Proc(f"{job.nspace}.shell", shell_rank))
         self._psets = ProcessSets(self._directory, job, shell_rank)
         self._queries = Queries(self._directory, shell_rank, ends_at, self._psets, self._groups)
         self._reaching: tuple[Capability, ...] = (
@@ -120,6 +122,7 @@ class Host:
             self._debugging,
             Credentials(shell_rank, self._size, owner, key),
             Allocations(),
+            self._monitors,
         )
         self._capabilities: dict[type[Upcall], Any] = {
             upcall: capability
@@ -268,6 +271,12 @@ class Host:
         self._forwarding.output(number, channel, data, out)
         return out
 
+    def looked(self, number: int, found: tuple[int, int, int] | None, now: float) -> list[Effect]:
+        """Take what came of a `Look`: size and times (ns) of last access and change; None: there is no such file."""
+        out: list[Effect] = []
+        self._monitors.looked(number, found, out)
+        return out
+
     def fed(self, token: tuple[int, int], status: int, now: float) -> list[Effect]:
         """Take what came of a `Feed`."""
         out: list[Effect] = []
@@ -363,6 +372,7 @@ class Host:
                 one.finalized(rank, now, out)
 
     def _tool_left(self, proc: Proc, now: float, out: list[Effect]) -> None:
+        self._monitors.ended(proc)
         if self._tools.left(proc, out):
             self._forwarding.tool_left(len(self._tools.connected_tools), out)
 

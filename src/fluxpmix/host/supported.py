@@ -6,7 +6,7 @@ here is done in this directory, and what is done stands here. Standard 4.2, sect
 
 from __future__ import annotations
 
-from fluxpmix.host import allocation, control, credential
+from fluxpmix.host import allocation, control, credential, monitor
 from fluxpmix.host.answers import KEYS
 from fluxpmix.pmix import attributes as a
 from fluxpmix.pmix.attributes import Attribute
@@ -50,6 +50,8 @@ SUPPORTED: dict[str, tuple[Attribute, ...]] = {
     "PMIx_Get_credential_nb": credential.HONOURED,
     "PMIx_Validate_credential": credential.HONOURED,
     "PMIx_Validate_credential_nb": credential.HONOURED,
+    "PMIx_Process_monitor": monitor.HONOURED,
+    "PMIx_Process_monitor_nb": monitor.HONOURED,
     "PMIx_IOF_pull": _PULL,
     "PMIx_IOF_deregister": (a.IOF_STOP,),
     "PMIx_IOF_push": (a.TIMEOUT,),

@@ -26,6 +26,7 @@ from fluxpmix.host.effects import (
     Level,
     Listen,
     Log,
+    Look,
     Measure,
     Notify,
     Output,
@@ -67,6 +68,14 @@ SETUP_MAGIC = b"fluxpmix setup 1\n"
 _CHANNELS = {1: int(IofChannel.STDOUT), 2: int(IofChannel.STDERR)}
 _LAST_WORDS = 2.0  # seconds that tools have at the job's end to read what has been printed
 _STEP = 0.002
+
+
+def _file_facts(path: str) -> tuple[int, int, int] | None:
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return found.st_size, found.st_atime_ns, found.st_mtime_ns
 
 
 class Carrier(Protocol):
@@ -395,6 +404,8 @@ class Driver:
                 self._unseal(effect)
             elif isinstance(effect, Extend):
                 carrier.extend(effect.seconds, partial(self._extended, effect))
+            elif isinstance(effect, Look):
+                self._run(partial(self._host.looked, effect.number, _file_facts(effect.path)))
             elif isinstance(effect, Forget):
                 self._server.forget(effect.nspace)
             elif isinstance(effect, Raise):

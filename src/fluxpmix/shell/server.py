@@ -296,7 +296,8 @@ class JobServer:
         Clients are not asked for munge's credentials: the gate knows whose they are. Where munge has gone and
         left its socket behind, libpmix would wait for it 2 s.
         """
-        wanted = {_SECURITY: "native"}
+        # libpmix's monitors of files and heartbeats are of no use, or worse: `host/monitor.py`.
+        wanted = {_SECURITY: "native", "PMIX_MCA_psensor": "^file,heartbeat"}
         if self._job.size * len(self.ranks) <= _SMALL and self._library.version >= (5, 0, 0):
             wanted[_DATASTORE] = "hash"
         fresh = {name: value for name, value in wanted.items() if name not in os.environ}
