@@ -6,7 +6,7 @@ here is done in this directory, and what is done stands here. Standard 4.2, sect
 
 from __future__ import annotations
 
-from fluxpmix.host import allocation, control, credential, monitor
+from fluxpmix.host import allocation, control, credential, monitor, spawnrequest
 from fluxpmix.host.answers import KEYS
 from fluxpmix.pmix import attributes as a
 from fluxpmix.pmix.attributes import Attribute
@@ -58,6 +58,8 @@ SUPPORTED: dict[str, tuple[Attribute, ...]] = {
     "PMIx_tool_init": (a.TOOL_NSPACE, a.TOOL_RANK),
     "PMIx_Job_control": control.HONOURED,
     "PMIx_Job_control_nb": control.HONOURED,
+    "PMIx_Spawn": spawnrequest.HONOURED,
+    "PMIx_Spawn_nb": spawnrequest.HONOURED,
     "PMIx_Log": _LOG,
     "PMIx_Log_nb": _LOG,
 }
