@@ -18,37 +18,32 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from time import monotonic, time
 
 from fluxpmix.host.debug import EXEC
 from fluxpmix.host.effects import Buffer, Frame, Launch, Level
 from fluxpmix.host.sized import Appetite
-from fluxpmix.job import idset
 from fluxpmix.job.model import new_credential
 from fluxpmix.pmix import library
-from fluxpmix.pmix.light import contextmanager, partial
+from fluxpmix.pmix.light import partial
 from fluxpmix.pmix.status import Status
-from fluxpmix.pmix.types import Info
 from fluxpmix.shell.base import Driver
-from fluxpmix.shell.flux import binding, resources, topology
+from fluxpmix.shell.flux import resources
+from fluxpmix.shell.flux import site as sites
 from fluxpmix.shell.flux.api import ANY_BROKER, Shell, ShellError, Wake
 from fluxpmix.shell.flux.exits import Exits
 from fluxpmix.shell.flux.leftovers import Hold
+from fluxpmix.shell.flux.mail import Mail
 from fluxpmix.shell.flux.options import Options
 from fluxpmix.shell.flux.outputlog import OutputLog
-from fluxpmix.shell.flux.service import CERTIFICATE, FRAME, LATERAL, LINK, LOST, SETUP, Leaving, Peers, TooLarge
-from fluxpmix.shell.local import machine
-from fluxpmix.shell.local.guard import Guard
-from fluxpmix.shell.server import Site, stops
+from fluxpmix.shell.flux.service import SETUP, Leaving
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from fluxpmix.job.model import Job
-    from fluxpmix.shell.flux.lateral import Lateral
     from fluxpmix.shell.flux.spawned import SpawnedTasks
 
 _PATIENCE = 60.0  # seconds for the first shell's part of the set-up
@@ -78,10 +73,7 @@ class Plugin:
         self._tracing = False
         self._started = False  # whether tasks run: before, an error ends the job
         self._driver: Driver | None = None
-        self._peers: Peers | None = None
-        self._lateral: Lateral | None = None  # from the first time on that it is wanted
-        self._sends_laterally = False
-        self._brokers: tuple[int, ...] = ()  # of the shells
+        self._mail: Mail | None = None
         self._leaving: Leaving | None = None
         self._wake: Wake | None = None
         self._exits: Exits | None = None
@@ -117,16 +109,8 @@ class Plugin:
 
     def send(self, shell: int, frame: Frame, lateral: bool = False) -> None:
         """Send a frame to a peer shell: through Flux, or over a link of its own."""
-        if lateral and self._sends_laterally:
-            try:
-                size = self._links().send(shell, frame)
-            except ImportError as error:
-                self.log(Level.NOTICE, f"no direct links to other shells, so data go through Flux: {error}")
-                self._sends_laterally = False
-            else:
-                self._trace_sent(shell, size)
-                return
-        self._send(shell, FRAME, frame)
+        assert self._mail is not None
+        self._mail.send(shell, frame, lateral)
 
     def post(self, call: Callable[[], None]) -> None:
         """Run `call` on the shell's thread; from any thread."""
@@ -240,21 +224,17 @@ class Plugin:
             psets=options.pset,
         )
         found = library.load(options.libpmix or api.getenv(library.ENVIRONMENT_VARIABLE))
-        brokers = self._brokers = tuple(host.broker for host in hosts)
+        brokers = tuple(host.broker for host in hosts)
         _, _, service = str(info["service"]).rpartition("/")
         self._exits = Exits(api, self._task_gone)
         self._wake = Wake(api, self._exits.look)
-        self._peers = Peers(api, self.rank, brokers, service, self._receive)
-        self._leaving = Leaving(api, self._peers, self.rank, brokers, self._shell_lost)
+        laterally = options.exchange != "tree"
+        self._mail = Mail(api, self.rank, brokers, service, laterally, self._receive, self._lost_from_others)
+        self._leaving = Leaving(api, self._mail.peers, self.rank, brokers, self._shell_lost)
         xml = api.topology()
         stop = EXEC if api.option("stop-tasks-in-exec") else options.stop
-        site = self._site(job, hosts[self.rank], xml, stop)
+        site = sites.make(api, job, self.rank, hosts[self.rank], xml, stop, self._refused)
         self._hold = Hold(site.tmpdir)
-        if self.size > 1:
-            self._sends_laterally = options.exchange != "tree"
-            api.serve(self._peers.topic(LINK), lambda request: self._links().listener.serve(request))
-            if self.rank == 0:
-                api.serve(self._peers.topic(CERTIFICATE), lambda request: self._links().certificate.serve(request))
         driver = self._make_driver(options)(
             job,
             self,
@@ -272,7 +252,7 @@ class Plugin:
         )
         self._ranks = tuple(job.ranks(self.rank))
         self._timer = api.timer(self._timer_ended)
-        with _given_topology(site.tmpdir, xml):
+        with sites.given_topology(site.tmpdir, xml):
             driver.open_server()
         self._driver = driver
         if self.rank == 0:
@@ -283,8 +263,9 @@ class Plugin:
             self.log(Level.TRACE, f"server of libpmix {found.version_text} ({found.path}) for {job.nspace}")
 
     def _post_init(self, _arguments: Any) -> None:
-        driver, peers = self._live(), self._peers
-        assert peers is not None
+        driver = self._live()
+        assert self._mail is not None
+        peers = self._mail.peers
         if self.rank == 0:
             for shell in range(1, self.size):
                 peers.send(shell, SETUP, (self._credential.encode(), self._setup))
@@ -354,10 +335,8 @@ class Plugin:
             for directory in self._hold.sweep():
                 self.log(Level.DEBUG, f"removed what a killed shell had left in {directory}")
             self._hold = None
-        if self._lateral is not None:
-            if self._tracing:
-                self.log(Level.TRACE, f"lateral links: {self._lateral.counters}")
-            self._lateral.close()
+        if self._mail is not None:
+            self._mail.close()
         if self._exits is not None:
             self._exits.close()
         if self._wake is not None:
@@ -420,67 +399,26 @@ class Plugin:
 
     # -- messages ----------------------------------------------------------------------------------
 
-    def _receive(self, kind: int, shell: int, payload: Buffer) -> None:
-        driver = self._driver
-        if driver is None:
-            return
-        if kind == FRAME:
-            if self._tracing:
-                self.log(Level.TRACE, f"got {len(payload)} bytes from shell {shell}")
-            driver.receive(shell, payload)
-        elif kind == LATERAL:
-            self._links().take(shell, payload)
-        elif kind == LOST:
-            lost = int.from_bytes(payload[:4], "big")
-            if lost < self.size and lost != self.rank:
-                driver.shell_lost(lost, bytes(payload[4:]).decode(errors="replace"))
+    def _receive(self, shell: int, frame: Buffer) -> None:
+        if self._driver is not None:
+            self._driver.receive(shell, frame)
 
-    def _send(self, shell: int, kind: int, parts: Sequence[Buffer]) -> None:
-        """Send a message through Flux."""
-        assert self._peers is not None
-        try:
-            self._trace_sent(shell, self._peers.send(shell, kind, parts))
-        except TooLarge as error:  # others wait for it
-            self.raise_job(f"pmix: {error}", 1)
-        except ShellError as error:
-            self.log(Level.ERROR, str(error))
-
-    def _trace_sent(self, shell: int, size: int) -> None:
-        if self._tracing:
-            self.log(Level.TRACE, f"sent {size} bytes to shell {shell}")
+    def _lost_from_others(self, shell: int, reason: str) -> None:
+        if self._driver is not None:
+            self._driver.shell_lost(shell, reason)
 
     def _overlay(self) -> str | None:
         """Return the shape of Flux's overlay, where the job is so large that it matters."""
         return self._api.attribute("tbon.topo") if self.size > 3 else None
 
-    def _links(self) -> Lateral:
-        """Return the links to other shells: most jobs have no data for them. Raises ImportError without ssl."""
-        if self._lateral is None:
-            from fluxpmix.shell.flux.lateral import Lateral
-
-            assert self._peers is not None
-            topics = self._peers.topic(LINK), self._peers.topic(CERTIFICATE)
-            self._lateral = Lateral(self._api, self.rank, self._brokers, topics, self._lateral_came, self._send_instead)
-        return self._lateral
-
-    def _lateral_came(self, shell: int, frame: Buffer) -> None:
-        self._receive(FRAME, shell, frame)
-
-    def _send_instead(self, shell: int, message: Sequence[Buffer]) -> None:
-        self._send(shell, LATERAL, message)
-
     def _shell_lost(self, shell: int, reason: str) -> None:
-        """Give up a peer; shell 0 tells the others, who are not told by Flux."""
-        if self._lateral is not None:
-            self._lateral.shell_lost(shell)
+        """Give up a peer."""
         if self._driver is not None:
             self._driver.shell_lost(shell, reason)
         if self._leaving is not None:
             self._leaving.shell_lost(shell)
-        if self.rank == 0 and self._peers is not None:
-            for peer in range(1, self.size):
-                if peer != shell:
-                    self._peers.send(peer, LOST, (shell.to_bytes(4, "big"), reason.encode()))
+        if self._mail is not None:
+            self._mail.shell_lost(shell, reason)
 
     def _timer_ended(self) -> None:
         self._alarm = inf
@@ -493,50 +431,11 @@ class Plugin:
 
     # -- inside ------------------------------------------------------------------------------------
 
-    def _site(self, job: Job, host: resources.Host, xml: str, stop: str | None) -> Site:
-        api = self._api
-        tmpdir = api.getenv("FLUX_JOB_TMPDIR")
-        if not tmpdir:
-            raise ShellError("FLUX_JOB_TMPDIR is not set: it is where the server's files go")
-        if not os.access(tmpdir, os.W_OK | os.X_OK):
-            raise ShellError(f"FLUX_JOB_TMPDIR={tmpdir} cannot be written; see the broker attribute rundir")
-        cpus = binding.cpus(
-            api.option("cpu-affinity"),
-            job.ranks(self.rank),
-            host.cores,
-            xml,
-            os.sched_getaffinity(0),
-            machine.online(),
-        )
-        packages = {text: machine.package_of(idset.parse(text)) if text else None for text in set(cpus.values())}
-        return Site(
-            shell_rank=self.rank,
-            tmpdir=tmpdir,
-            topology_signature=topology.signature(xml),
-            cpus=cpus,
-            packages={rank: packages[text] for rank, text in cpus.items()},
-            gpus=topology.gpus(xml, host.gpus) if host.gpus else (),
-            # Any process of the owner's: one that a container engine starts is not below this shell.
-            gate=Guard(self._refused, by_process=False),
-            job_infos=(*self._flux_keys(job), *stops(stop)),
-        )
-
     def _output(self, rank: int, stream: int, data: bytes) -> None:
         """Show text as task `rank` had printed it: labelled, and in the file that the job has for it."""
         if not self._api.write_output(rank, "stderr" if stream == 2 else "stdout", data):
             line = data.decode("utf-8", "replace").rstrip("\n")
             self.log(Level.NOTICE, f"rank {rank}: {line}")
-
-    def _flux_keys(self, job: Job) -> tuple[Any, ...]:
-        """Return what a Flux that this job starts looks for, as Flux's own PMI server gives it."""
-        level = self._api.attribute("instance-level")
-        keys = {
-            "flux.instance-level": str(int(level) + 1) if level and level.isdigit() else None,
-            "flux.taskmap": job.taskmap.encode("wrapped"),
-            "flux.tbon-interface-hint": self._api.attribute("tbon.interface-hint"),
-            "PMI_process_mapping": job.taskmap.encode("pmi"),
-        }
-        return tuple(Info(name, value) for name, value in keys.items() if value is not None)
 
     def _live(self) -> Driver:
         if self._driver is None:
@@ -572,24 +471,3 @@ def _ends_at(info: Mapping[str, Any]) -> float | None:
     """Return when the job's time is up, as `Plugin.now` counts."""
     expiration = resources.expiration(info["R"])
     return None if expiration is None else monotonic() + expiration - time()
-
-
-@contextmanager
-def _given_topology(directory: str, xml: str) -> Iterator[None]:
-    """Have libpmix read the topology that Flux has discovered, which takes it 2 ms and not 15.
-
-    4.2 and 5.x take it from a file that a setting of theirs names; all that they start would inherit it.
-    """
-    setting = "PMIX_MCA_pmix_hwloc_topo_file"
-    if not xml or setting in os.environ:
-        yield
-        return
-    path = os.path.join(directory, "topology.xml")
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(xml)
-    os.environ[setting] = path
-    try:
-        yield
-    finally:
-        del os.environ[setting]
-        os.unlink(path)
