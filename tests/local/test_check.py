@@ -146,6 +146,7 @@ def good_reports() -> list[Report]:
                 Answer("process", str(rank), "PMIX_HOSTNAME", "string", "host"),
                 Answer("process", str(rank), "PMIX_LOCAL_RANK", "uint16", rank),
                 Answer("local process", str(rank), "PMIX_CPUSET", "string", "hwloc:0-1"),
+                Answer("local process", str(rank), "PMIX_LOCALITY_STRING", "string", "SK0:L30:CR0-1:HT0-1"),
             ),
             (),
         )
@@ -159,7 +160,14 @@ def judged(reports: list[Report]) -> dict[str, Row]:
 
 def test_right_answers_are_right() -> None:
     rows = judged(good_reports())
-    names = ("PMIX_JOB_SIZE", "PMIX_LOCAL_PEERS", "PMIX_LOCALLDR", "PMIX_LOCAL_RANK", "PMIX_CPUSET")
+    names = (
+        "PMIX_JOB_SIZE",
+        "PMIX_LOCAL_PEERS",
+        "PMIX_LOCALLDR",
+        "PMIX_LOCAL_RANK",
+        "PMIX_CPUSET",
+        "PMIX_LOCALITY_STRING",
+    )
     assert {rows[name].verdict for name in names} == {Verdict.RIGHT}
 
 
@@ -174,6 +182,8 @@ def test_right_answers_are_right() -> None:
         ("PMIX_LOCAL_RANK", "uint16", 9, "at most 1"),
         ("PMIX_CPUSET", "string", "hwloc:5", "as the kernel says"),
         ("PMIX_CPUSET", "string", "nonsense", "a list of CPUs"),
+        ("PMIX_LOCALITY_STRING", "string", "SK0:CR0:HT1", "2 hardware threads (HT), as many as the kernel says"),
+        ("PMIX_LOCALITY_STRING", "string", "SK0:HTx", "where it is bound"),
     ],
 )
 def test_a_wrong_answer_is_a_row_with_what_was_expected(name: str, type_: str, value: object, says: str) -> None:

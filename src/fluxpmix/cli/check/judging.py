@@ -163,6 +163,24 @@ def _cpuset(truth: Truth, whose: str, me: int, value: Any) -> str:
     return "" if same else f"hwloc:{kernel}, as the kernel says"
 
 
+def _locality(truth: Truth, whose: str, me: int, value: Any) -> str:
+    """Hold the hardware threads in `SK0:L30:CR0-1:HT0-3` against the affinity that the kernel reports.
+
+    They are numbered by hwloc, not by the kernel: only how many they are must agree.
+    """
+    from fluxpmix.job import idset
+
+    kernel = truth.facts.get(int(whose), {}).get("cpus")
+    threads = [part[2:] for part in str(value).split(":") if part.startswith("HT")]
+    if kernel is None or not threads:
+        return ""
+    try:
+        there, bound = len(idset.parse(threads[0])), len(idset.parse(kernel))
+    except ValueError:
+        return "where it is bound, as SK0:L30:CR0:HT0-1"
+    return "" if there == bound else f"{bound} hardware threads (HT), as many as the kernel says"
+
+
 # Given also the value: what it should be instead, empty where it may be so.
 PLAUSIBLE: dict[tuple[str, str], Callable[[Truth, str, int, Any], str]] = {
     ("session", "PMIX_UNIV_SIZE"): _at_least(lambda t, whose: t.size, "the job's size"),
@@ -175,6 +193,7 @@ PLAUSIBLE: dict[tuple[str, str], Callable[[Truth, str, int, Any], str]] = {
     ("local process", "PMIX_PROCDIR"): _directory(below="PMIX_NSDIR"),
     ("application", "PMIX_WDIR"): _directory(private=False),
     ("local process", "PMIX_CPUSET"): _cpuset,
+    ("local process", "PMIX_LOCALITY_STRING"): _locality,
 }
 
 # Conditional attributes, and when they are needed.
