@@ -46,8 +46,9 @@ class Debugging(Capability):
         self._missing = set(job.ranks(me))  # of this shell: not at their stop
         self._stopped: set[int] = set()  # by the carrier
         self._heard: list[tuple[int, Proc, Infos]] = []
-        self._shells = set(directory.first.occupied)  # at the first shell: of which not all are at their stop
-        self._first = min(self._shells)
+        self._first = min(directory.first.occupied)
+        # At the first shell: of which not all are at their stop. No other keeps it, that a job's memory is linear.
+        self._shells = set(directory.first.occupied) if me == self._first else set()
         self._breakpoint = "exec" if stop == EXEC else ""
         events.listeners.append(self._hear)
 
