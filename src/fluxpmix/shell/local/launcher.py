@@ -7,29 +7,31 @@ exit codes, time limits and signals are `flux run`'s.
 
 from __future__ import annotations
 
-import _socket
 import gc
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from time import process_time
 
 from fluxpmix.host.effects import Level
 from fluxpmix.job import idset
 from fluxpmix.pmix.library import load
 from fluxpmix.pmix.light import partial, signal, suppress
-from fluxpmix.pmix.process import become_subreaper, close_descriptors
+from fluxpmix.pmix.process import become_subreaper
 from fluxpmix.shell.local import control, input, jobdir, machine, shell, tasks
+from fluxpmix.shell.local.ends import Ends, signal_name
 from fluxpmix.shell.local.jobs import Jobs, Running
+from fluxpmix.shell.local.limit import TimeLimit
 from fluxpmix.shell.local.output import HIGH_WATER, Output, is_broken_pipe
-from fluxpmix.shell.local.reactor import READ, Reactor, Timer
+from fluxpmix.shell.local.reactor import READ, Reactor
 from fluxpmix.shell.local.request import LaunchError
+from fluxpmix.shell.local.shells import FORWARDED, Shells, kill
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from fluxpmix.shell.local.request import Request
+    from fluxpmix.shell.local.shells import Shell
     from fluxpmix.shell.local.warm import Warm
 
-_FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2)
 _SECOND_CTRL_C = 2.0  # seconds in which it counts as the second
 _FINISHING = 10.0  # seconds that a shell may take to stop its server
 _SLOW_START = 5.0  # seconds after which the launcher says whom it waits for
@@ -69,32 +71,11 @@ def run(request: Request, warm: Warm | None = None) -> int:
         jobdir.remove(directory)
 
 
-def leave_launcher(mask: Iterable[int], keep: Collection[int]) -> None:
-    """In a forked shell: forget what is the launcher's, but these descriptors and the standard streams."""
-    os.setsid()
-    for signum in (signal.SIGINT, *_FORWARDED):
-        signal.signal(signum, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    close_descriptors(keep)
-
-
 def _open_standard_streams() -> None:
     """Open what is closed of 0, 1 and 2, so that no file of ours takes the number of one."""
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(fd, True)
     os.close(fd)
-
-
-class _Shell:
-    """The launcher's view of one shell."""
-
-    def __init__(self, rank: int, pid: int) -> None:
-        self.rank = rank
-        self.pid = pid
-        self.control: control.Control
-        self.started = False
-        self.drained = False
-        self.gone = False
 
 
 class Launcher:
@@ -107,16 +88,14 @@ class Launcher:
         self._request = plan.request
         self._job = plan.request.job
         self._reactor = Reactor()
-        self._shells: list[_Shell] = []
+        self._shells = Shells(self._reactor, plan, warm, self._message, self._shell_gone)
         self._jobs = Jobs(plan.request.job.taskmap.node_column())
-        self._codes: dict[int, int] = {}  # by number: what its task's end means to the job's exit code
-        self._signals: dict[int, int] = {}  # by number: what killed it
+        self._ends = Ends()
         self._code: int | None = None  # the job's, where it is not its tasks' to say
         self._no_library = False
         self._ending = False
         self._finishing = False
-        self._limit_timer: Timer | None = None  # where the job has a time limit
-        self._ends_at = float("inf")  # its end by that
+        self._limit = TimeLimit(self._reactor, self._time_is_up)
         self._paused = False
         self._last_interrupt = float("-inf")
         self._trace: list[bytes] = []  # the shells' parts
@@ -131,15 +110,15 @@ class Launcher:
 
     def run(self) -> int:
         """Run the job and return its exit code."""
-        signals = (signal.SIGINT, *_FORWARDED)
+        signals = (signal.SIGINT, *FORWARDED)
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
         try:
             if self._warm is None:
                 gc.freeze()  # what there is stays: nobody need look through it, and copy its pages by that
-            self._start_shells(mask)
+            self._shells.start(mask)
             gc.enable()
             self._reactor.on_signal(signal.SIGINT, self._interrupted)
-            for signum in _FORWARDED:
+            for signum in FORWARDED:
                 self._reactor.on_signal(signum, partial(self._signal, signum))
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -155,12 +134,12 @@ class Launcher:
 
     def close(self) -> None:
         """Leave no process behind, and give the signals back."""
-        if all(one.gone for one in self._shells):
+        if self._shells.all_gone:
             jobdir.remove(self._plan.directory)  # while the shells exit
-        _kill([one.pid for one in self._shells if not one.gone])
+        self._shells.kill()
         kept = frozenset[int]() if self._warm is None else self._warm.pids
         while orphans := [pid for pid in tasks.children(os.getpid()) if pid not in kept]:
-            _kill(orphans)
+            kill(orphans)
             for pid in orphans:
                 with suppress(ChildProcessError):
                     os.waitpid(pid, 0)
@@ -168,45 +147,6 @@ class Launcher:
         self._reactor.close()
 
     # -- starting ----------------------------------------------------------------------------------
-
-    def _start_shells(self, mask: Iterable[int]) -> None:
-        size = len(self._job.nodes)
-        listeners: list[_socket.socket | None] = [None] * size
-        if size > 1:
-            from fluxpmix.shell.local.links import listen
-
-            listeners = [listen(self._plan.directory, rank) for rank in range(size)]
-        try:
-            for rank in range(size):
-                ours, theirs = _socket.socketpair()
-                if self._warm is not None:
-                    pid = self._warm.start(self._plan, rank, theirs, listeners[rank])
-                else:
-                    pid = os.fork()
-                    if pid == 0:
-                        self._become_shell(rank, theirs, listeners[rank], mask)
-                theirs.close()
-                one = _Shell(rank, pid)
-                one.control = control.Control(
-                    self._reactor, ours, partial(self._message, one), partial(self._shell_gone, one)
-                )
-                self._shells.append(one)
-        except OSError as error:
-            raise LaunchError(f"cannot start {size} job shell(s): {error.strerror}; ask for fewer nodes") from None
-        finally:
-            for listener in listeners:
-                if listener is not None:
-                    listener.close()
-
-    def _become_shell(
-        self, rank: int, sock: _socket.socket, listener: _socket.socket | None, mask: Iterable[int]
-    ) -> None:
-        """In the child: forget what is the launcher's."""
-        try:
-            leave_launcher(mask, {sock.fileno(), listener.fileno() if listener else -1})
-            shell.main(self._plan, rank, sock, listener)
-        finally:
-            os._exit(1)
 
     def _say_who_is_slow(self) -> None:
         late = [one.rank for one in self._shells if not one.started and not one.gone]
@@ -216,7 +156,7 @@ class Launcher:
 
     # -- what shells say ---------------------------------------------------------------------------
 
-    def _message(self, one: _Shell, kind: int, *values: object) -> None:
+    def _message(self, one: Shell, kind: int, *values: object) -> None:
         if kind == control.OUTPUT:
             self._output.write(*values)  # type: ignore[arg-type]
             self._make_room()
@@ -259,11 +199,11 @@ class Launcher:
             self._raise(str(message), int(code))  # type: ignore[call-overload]
             self._check_finished()
 
-    def _shell_started(self, one: _Shell, pids: Sequence[tuple[int, int]]) -> None:
+    def _shell_started(self, one: Shell, pids: Sequence[tuple[int, int]]) -> None:
         one.started = True
         for rank, pid in pids:
             self._log(Level.DEBUG, f"task {rank} is process {pid} on {self._job.nodes[one.rank].hostname}")
-        if all(each.started for each in self._shells):
+        if self._shells.all_started:
             self._all_started()
 
     def _all_started(self) -> None:
@@ -274,26 +214,23 @@ class Launcher:
                 self._source.took(rank, None)
         self._log(Level.NOTICE, f"job {job.jobid}: {job.size} task(s) on {len(job.nodes)} node(s) are running")
         if limit is not None:
-            self._ends_at = self._reactor.now() + limit
-            self._limit_timer = self._reactor.call_at(self._ends_at, self._time_is_up)
+            self._limit.start(limit)
             if self._request.signal is not None:
                 signum, before = self._request.signal
                 self._reactor.call_later(max(limit - before, 0.0), partial(self._signal, signum))
 
     def _task_exited(self, number: int, wait_status: int) -> None:
-        job, code = self._jobs.of(number), tasks.exit_code(wait_status)
+        job = self._jobs.of(number)
         job.left.discard(number)
         if not job.counts:
             return
-        self._codes[number] = code
-        if os.WIFSIGNALED(wait_status):
-            self._signals[number] = os.WTERMSIG(wait_status)
+        code = self._ends.add(number, wait_status)
         name = self._jobs.name(number)
-        self._log(Level.DEBUG, f"task {name} {self._how(number)}")
+        self._log(Level.DEBUG, f"task {name} {self._ends.how(number)}")
         if self._ending:
             return
         if code and self._request.exit_on_error:
-            self._raise(f"task {name} {self._how(number)}, and -o exit-on-error ends the job", code)
+            self._raise(f"task {name} {self._ends.how(number)}, and -o exit-on-error ends the job", code)
         elif not job.left:
             self._job_ended(job)
         elif job.timer is None and self._request.exit_timeout is not None:
@@ -303,13 +240,13 @@ class Launcher:
         if self._ending or not job.left:
             return
         self._raise(
-            f"task {self._jobs.name(number)} {self._how(number)} {self._request.exit_timeout:g} s ago, but "
+            f"task {self._jobs.name(number)} {self._ends.how(number)} {self._request.exit_timeout:g} s ago, but "
             f"{self._tasks(job.left)} still {'runs' if len(job.left) == 1 else 'run'}; "
             "-o exit-timeout=none would wait",
-            self._codes[number] or 1,
+            self._ends.code(number) or 1,
         )
 
-    def _spawned(self, one: _Shell, first: int, ordinal: int, column: Sequence[int], parent: int | None) -> None:
+    def _spawned(self, one: Shell, first: int, ordinal: int, column: Sequence[int], parent: int | None) -> None:
         """A shell knows of a spawned job. The first to say so says it for all, and before a task of it runs."""
         one.drained = one.drained and one.rank not in column
         job = self._jobs.add(first, ordinal, column, parent)
@@ -341,34 +278,30 @@ class Launcher:
             return
         child.counts = False  # how they end is our doing
         self._log(Level.NOTICE, f"{self._tasks(child.left)} did not end with the job that spawned them")
-        for one in self._shells:
-            if not one.gone:
-                one.control.send(control.SIGNAL, int(signum), sorted(child.left))
+        self._shells.send(control.SIGNAL, int(signum), sorted(child.left))
         child.timer = self._reactor.call_later(
             self._request.kill_timeout, partial(self._end_child, child, signal.SIGKILL)
         )
 
-    def _shell_gone(self, one: _Shell, reason: str) -> None:
+    def _shell_gone(self, one: Shell, reason: str) -> None:
         one.gone = True
         if not self._finishing:
             self._shell_lost(one)
-        if all(each.gone for each in self._shells):
+        if self._shells.all_gone:
             self._check_written()
 
-    def _shell_lost(self, one: _Shell) -> None:
-        _kill([one.pid])
+    def _shell_lost(self, one: Shell) -> None:
+        kill([one.pid])
         how = "gone"
         with suppress(ChildProcessError):
             _, status = os.waitpid(one.pid, 0)
             if os.WIFSIGNALED(status):
-                how = f"killed by {_signal_name(os.WTERMSIG(status))}"
+                how = f"killed by {signal_name(os.WTERMSIG(status))}"
         one.drained = True
         self._jobs.lost(one.rank)
         shells = {each.pid for each in self._shells}
-        _kill([pid for pid in tasks.children(os.getpid()) if pid not in shells])
-        for each in self._shells:
-            if not each.gone:
-                each.control.send(control.LOST, one.rank, f"it was {how}" if how != "gone" else "it is gone")
+        kill([pid for pid in tasks.children(os.getpid()) if pid not in shells])
+        self._shells.send(control.LOST, one.rank, f"it was {how}" if how != "gone" else "it is gone")
         host = self._job.nodes[one.rank].hostname
         self._raise(f"lost job shell {one.rank} on {host}: {how}; the job cannot go on without its tasks", 1)
         self._check_finished()
@@ -399,11 +332,11 @@ class Launcher:
             self._reactor.call_later(self._request.kill_timeout, self._kill_shells)
 
     def _kill_shells(self) -> None:
-        stuck = [one for one in self._shells if not one.gone]
+        stuck = self._shells.there
         if stuck:
             self._log(Level.WARNING, f"shell(s) {idset.encode(one.rank for one in stuck)} did not end; killing them")
             self._finishing = True
-            _kill([one.pid for one in stuck])
+            self._shells.kill()
 
     def _program_gone(self, _events: int) -> None:
         """It says nothing while a job runs."""
@@ -411,14 +344,9 @@ class Launcher:
         self._reactor.forget(self._warm.program)
         self._raise("the program that started this job is gone", 1)
 
-    def _extend(self, one: _Shell, request: int, seconds: float) -> None:
+    def _extend(self, one: Shell, request: int, seconds: float) -> None:
         """Let the job run longer, and tell all shells when its time is up now; one without a limit has time."""
-        left = None
-        if self._limit_timer is not None:
-            self._limit_timer.cancel()
-            self._ends_at += seconds
-            self._limit_timer = self._reactor.call_at(self._ends_at, self._time_is_up)
-            left = self._ends_at - self._reactor.now()
+        left = self._limit.extend(seconds)
         for each in self._shells:
             if not each.gone:
                 each.control.send(control.EXTENDED, request if each is one else 0, left)
@@ -432,11 +360,11 @@ class Launcher:
         again, self._last_interrupt = now - self._last_interrupt < _SECOND_CTRL_C, now
         if again:
             self._ending = True
-            self._code = None if self._codes or any(one.started for one in self._shells) else _INTERRUPTED
+            self._code = None if self._ends or self._shells.any_started else _INTERRUPTED
             self._kill_tasks()
-            if all(one.gone for one in self._shells):
+            if self._shells.all_gone:
                 self._reactor.stop()  # only output waits to be written
-        elif not any(one.started for one in self._shells):
+        elif not self._shells.any_started:
             self._code = _INTERRUPTED
             self._terminate(signal.SIGTERM)
         else:
@@ -445,35 +373,33 @@ class Launcher:
             self._signal(signal.SIGINT)
 
     def _signal(self, signum: int) -> None:
-        for one in self._shells:
-            if not one.gone:
-                one.control.send(control.SIGNAL, int(signum), None)
+        self._shells.send(control.SIGNAL, int(signum), None)
 
     def _check_finished(self) -> None:
-        if not self._finishing and self._jobs.all_ended and all(one.drained for one in self._shells):
+        if not self._finishing and self._jobs.all_ended and self._shells.all_drained:
             self._finishing = True
             for job in self._jobs:
                 if job.timer is not None:
                     job.timer.cancel()
             if self._source is not None:
                 self._source.close()
-            for one in self._shells:
-                if not one.gone:
-                    one.control.send(control.FINISH)
+            self._shells.send(control.FINISH)
             self._reactor.call_later(_FINISHING, self._kill_shells)
             self._check_written()
 
     def _check_written(self) -> None:
-        if self._finishing and all(one.gone for one in self._shells) and not self._output.queued:
+        if self._finishing and self._shells.all_gone and not self._output.queued:
             self._reactor.stop()
 
     def _result(self) -> int:
         code = self._code
         if code is None:
-            code = max(self._codes.values(), default=1)
+            code = self._ends.worst
             if code and not self._request.quiet and code != _BROKEN_PIPE:
-                worst = [rank for rank, each in self._codes.items() if each == code]
-                self._say(f"{self._tasks(worst)} {self._how(*worst)}" if worst else "the job ended before its tasks")
+                worst = self._ends.with_code(code)
+                self._say(
+                    f"{self._tasks(worst)} {self._ends.how(*worst)}" if worst else "the job ended before its tasks"
+                )
         self._output.finish()
         if self._request.trace is not None:
             self._write_trace(self._request.trace)
@@ -496,11 +422,9 @@ class Launcher:
     # -- input and output --------------------------------------------------------------------------
 
     def _give(self, data: bytes) -> None:
-        for one in self._shells:
-            if not one.gone:
-                one.control.send(control.INPUT, data)
+        self._shells.send(control.INPUT, data)
 
-    def _took(self, one: _Shell, total: int | None) -> None:
+    def _took(self, one: Shell, total: int | None) -> None:
         if self._source is not None:
             self._source.took(one.rank, total)
         elif total is None:
@@ -511,9 +435,7 @@ class Launcher:
         crowded = self._output.queued > HIGH_WATER
         if crowded != self._paused:
             self._paused = crowded
-            for one in self._shells:
-                if not one.gone:
-                    one.control.stream.pause(crowded)
+            self._shells.pause(crowded)
         self._check_written()
 
     def _output_failed(self, name: str, error: OSError) -> None:
@@ -534,25 +456,3 @@ class Launcher:
 
     def _tasks(self, numbers: Collection[int]) -> str:
         return f"{'task' if len(numbers) == 1 else 'tasks'} {self._jobs.names(numbers)}"
-
-    def _how(self, rank: int, *more: int) -> str:
-        """Say how a task ended, and others that ended in the same way."""
-        signum = self._signals.get(rank)
-        if signum is None:
-            return f"exited with exit code {self._codes[rank]}"
-        return f"{'were' if more else 'was'} killed by {_signal_name(signum)}"
-
-
-def _signal_name(signum: int) -> str:
-    from signal import Signals, strsignal  # dear, and rarely asked for
-
-    try:
-        return f"{Signals(signum).name} ({strsignal(signum)})"
-    except ValueError:
-        return f"signal {signum}"
-
-
-def _kill(pids: Iterable[int]) -> None:
-    for pid in pids:
-        with suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGKILL)

@@ -142,7 +142,7 @@ class Warm:
         self._idle.clear()
 
     def _fork(self) -> _Shell:
-        from fluxpmix.shell.local.launcher import leave_launcher
+        from fluxpmix.shell.local.shells import leave_launcher
 
         self._made += 1
         directory = f"{self._directory}/{self._made}"
