@@ -68,7 +68,7 @@ with fluxpmix.Launcher() as l:
         assert l.run(barrier, ntasks=1, output='/dev/null', setopt={{'libpmix': {library!r}}}) == 0
     after = state()
     assert before[:2] == after[:2], (before, after)
-    assert after[2] - before[2] < 8, (before, after)  # MiB
+    assert after[2] - before[2] < 16, (before, after)  # MiB, of what is shared too
     files = [name for _, _, names in os.walk(os.environ['TMPDIR']) for name in names]
     assert len(files) < 10, files
 assert below(os.getpid()) == []
