@@ -22,6 +22,7 @@ from fluxpmix.pmix.status import PmixError, Status
 from fluxpmix.shell.base import Driver
 from fluxpmix.shell.local import control, input, jobdir, machine, tasks
 from fluxpmix.shell.local.guard import Guard
+from fluxpmix.shell.local.own import OwnTasks
 from fluxpmix.shell.local.pipes import TaskPipes
 from fluxpmix.shell.local.reactor import Reactor, Timer
 from fluxpmix.shell.local.request import LaunchError
@@ -41,7 +42,6 @@ _HIGH_WATER = 4 << 20  # bytes on their way to the launcher before the tasks mus
 _LAST_WORDS = 1.0  # seconds that a dead task's pipes are listened to: its children may hold them open
 _STEP = 0.005  # seconds between looks whether all has come
 _CLOSING = 10  # seconds for libpmix to stop its server
-_REAPING = 5.0  # seconds for what was killed to be gone
 
 
 class Plan(Record):
@@ -286,8 +286,9 @@ class JobShell:
 
     def _start_tasks(self) -> None:
         try:
-            for local_rank, rank in enumerate(self._job.ranks(self.rank)):
-                self._start_task(rank, local_rank)
+            assert self._driver is not None
+            own = OwnTasks(self._plan, self.rank, self._directory, self._bindings, self._inputs)
+            own.start(self._driver.task_environment, self._run)
         except LaunchError as error:
             self._fail(str(error), error.exit_code)
         except (PmixError, OSError, template.TemplateError) as error:
@@ -300,14 +301,6 @@ class JobShell:
         os.dup2(null, 0)  # whoever feeds our standard input shall see when nobody reads it
         os.close(null)
         self._check_drained()
-
-    def _start_task(self, rank: int, local_rank: int) -> None:
-        app = self._job.app_of(rank)
-        env = self._environment(app.index, rank, local_rank)
-        argv = self._fill(app.argv, rank, local_rank)
-        stdin = self._open_input(rank, local_rank)
-        cpus = None if self._request.cpu_affinity == "off" else self._bindings[rank]
-        self._run(rank, self._plan.paths[app.index], argv, env, app.wdir, stdin, cpus)
 
     def _run(
         self,
@@ -344,52 +337,6 @@ class JobShell:
         task = _Task(rank, pid, pipes)
         self._tasks[rank] = self._by_pid[pid] = task
         self._driver.task_started(rank, pid)
-
-    def _environment(self, app: int, rank: int, local_rank: int) -> dict[str, str]:
-        request, job = self._request, self._job
-        assert self._driver is not None
-        env = dict(request.environments[app])
-        templates = request.environment_templates[app] if request.environment_templates else ()
-        env |= zip(templates, self._fill([env[name] for name in templates], rank, local_rank), strict=True)
-        env |= {
-            "FLUX_TASK_RANK": str(rank),
-            "FLUX_TASK_LOCAL_ID": str(local_rank),
-            "FLUX_JOB_SIZE": str(job.size),
-            "FLUX_JOB_NNODES": str(len(job.nodes)),
-            "FLUX_JOB_TMPDIR": self._directory,
-        }
-        machine.help_emulated(env, job, self._directory)
-        env |= self._driver.task_environment(rank)
-        return env
-
-    def _fill(self, texts: Sequence[str], rank: int, local_rank: int) -> list[str]:
-        """Fill in the tags of a task's texts; most have none, and no values are made for them."""
-        if not any("{{" in text for text in texts):
-            return list(texts)
-        values = self._values(rank, local_rank)
-        return [template.fill_known(text, values) for text in texts]
-
-    def _values(self, rank: int, local_rank: int) -> Mapping[str, str]:
-        job = self._job
-        return {
-            **template.job_values(job, self._request.name),
-            **template.node_values(job, self.rank, self._directory),
-            **template.task_values(rank, local_rank),
-        }
-
-    def _open_input(self, rank: int, local_rank: int) -> int:
-        how = self._plan.input
-        if how.kind == "file":
-            path = template.parse(how.path).fill(self._values(rank, local_rank))
-            try:
-                return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            except OSError as error:
-                raise LaunchError(
-                    f"--input {path!r}: {error.strerror}; name a file that task {rank} can read"
-                ) from None
-        if how.kind == "none" or not how.wants(rank):
-            return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        return input.reopen(how.offset) if how.kind == "reopen" else self._inputs.add(rank)
 
     def _fail(self, message: str, exit_code: int) -> None:
         self._control.send(control.FAILED, message, exit_code)
@@ -485,7 +432,7 @@ class JobShell:
     # -- the end -----------------------------------------------------------------------------------
 
     def _end(self) -> int:
-        _kill_all()
+        tasks.kill_descendants()
         clean = self._driver is not None and self._driver.host.idle and not self._driver.host.bound
         if self._driver is not None:
             # libpmix may go round for ever (docs/conformance.md): whoever waits for this process must not.
@@ -508,24 +455,6 @@ class JobShell:
             self._control.stream.close()
             self._reactor.close()
         return int(not again)
-
-
-def _kill_all() -> None:
-    """Kill every process below this one, those too that left their group, and wait until they are gone."""
-    import select
-    from time import monotonic
-
-    deadline = monotonic() + _REAPING
-    while found := tasks.descendants():
-        for pid in found:
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-        with suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-        if monotonic() > deadline:
-            return
-        select.select((), (), (), 0.001)
 
 
 class _Task:

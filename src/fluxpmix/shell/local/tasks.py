@@ -14,6 +14,7 @@ from fluxpmix.shell.local.request import LaunchError
 
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 _DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
+_REAPING = 5.0  # seconds for what was killed to be gone
 
 
 def find(command: str, env: Mapping[str, str], wdir: str) -> str:
@@ -149,3 +150,21 @@ def children(pid: int) -> list[int]:
     except OSError:
         pass
     return found
+
+
+def kill_descendants() -> None:
+    """Kill every process below this one, those too that left their group, and wait until they are gone."""
+    import select
+    from time import monotonic
+
+    deadline = monotonic() + _REAPING
+    while found := descendants():
+        for pid in found:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        if monotonic() > deadline:
+            return
+        select.select((), (), (), 0.001)
