@@ -12,10 +12,11 @@ from fluxpmix.cli.errors import CommandError, UsageError
 from fluxpmix.cli.options import Option, help_page, parse
 
 USAGE = "flux-pmix trace FILE [OPTIONS...]"
-PURPOSE = "Say what a job's time went into. FILE is what flux-pmix run --trace FILE, or flux run -o pmi=pmix"
+PURPOSE = "Say what a job's time went into."
 TAIL = (
-    "-o pmix.trace=FILE, wrote. ui.perfetto.dev shows it too. A shell hears of a fence when the last of its own\n"
-    "ranks has entered: that one, of the last shell to come, is whom the others waited for.\n"
+    "FILE is what flux-pmix run --trace FILE, or flux run -o pmi=pmix -o pmix.trace=FILE, wrote;\n"
+    "ui.perfetto.dev shows it too. A shell hears of a fence when the last of its own ranks has entered:\n"
+    "that one, of the last shell to come, is whom the others waited for.\n"
 )
 OPTIONS = (
     Option(("--html",), "OUT", "draw a page that needs nothing else", "Output"),
