@@ -1,8 +1,7 @@
-"""What a host needs from whatever carries it, and the glue between the two.
+"""The glue between a host and whatever carries it.
 
-`Carrier` is the small protocol that each face implements (`shell/local`: a process and an epoll
-loop; `shell/flux`: the real flux-shell). `Driver` feeds a sans-IO `Host` with upcalls of a real
-PMIx server, frames of peer shells, task changes and deadlines, and carries its effects out.
+`Driver` feeds a sans-IO `Host` with upcalls of a real PMIx server, frames of peer shells, task changes
+and deadlines, and has its effects carried out (`performing.py`) with the hands of a `Carrier` (`carrier.py`).
 All of `Driver` runs on the carrier's thread but `_from_library`, which libpmix's thread calls.
 """
 
@@ -11,123 +10,29 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 
-from fluxpmix.host.effects import (
-    Buffer,
-    DefineSet,
-    Deliver,
-    Drop,
-    Effect,
-    Extend,
-    Feed,
-    Forget,
-    Frame,
-    JobEnded,
-    Launch,
-    Level,
-    Listen,
-    Log,
-    Look,
-    Measure,
-    Notify,
-    Output,
-    Prepare,
-    Raise,
-    Register,
-    Reply,
-    RequestModex,
-    Seal,
-    Send,
-    Signal,
-    Start,
-    Unseal,
-)
+from fluxpmix.host.effects import Buffer, Effect, Level
 from fluxpmix.host.host import Host
 from fluxpmix.host.sized import Appetite
 from fluxpmix.host.supported import SUPPORTED
 from fluxpmix.job import idset
 from fluxpmix.pmix import attributes
 from fluxpmix.pmix.light import partial
-from fluxpmix.pmix.status import PmixError, Status
+from fluxpmix.pmix.status import Status
 from fluxpmix.pmix.types import IofChannel, Proc, find
 from fluxpmix.pmix.upcalls import Connect, Group, Spawn
+from fluxpmix.shell.performing import Performer
 from fluxpmix.shell.server import JobServer, Site
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Protocol
-
     from fluxpmix.job.model import Job
     from fluxpmix.pmix.library import Library
     from fluxpmix.pmix.upcalls import Upcall
-    from fluxpmix.shell.outlets import Outlets
-else:
-    Protocol = object
+    from fluxpmix.shell.carrier import Carrier
 
 # Starts a frame that carries what setup_application gave shell 0; a host's frame never starts so.
 SETUP_MAGIC = b"fluxpmix setup 1\n"
 _CHANNELS = {1: int(IofChannel.STDOUT), 2: int(IofChannel.STDERR)}
-_LAST_WORDS = 2.0  # seconds that tools have at the job's end to read what has been printed
-_STEP = 0.002
-
-
-def _file_facts(path: str) -> tuple[int, int, int] | None:
-    try:
-        found = os.stat(path)
-    except (OSError, ValueError):
-        return None
-    return found.st_size, found.st_atime_ns, found.st_mtime_ns
-
-
-class Carrier(Protocol):
-    """Input and output for one shell of a job."""
-
-    rank: int
-    size: int
-
-    def send(self, shell: int, frame: Frame, lateral: bool = False) -> None:
-        """Send one message to a peer shell, ordered with the others to it unless it is lateral; never blocks."""
-
-    def post(self, call: Callable[[], None]) -> None:
-        """Run `call` soon on the carrier's thread; may be called from any thread."""
-
-    def now(self) -> float:
-        """Monotonic time in seconds."""
-
-    def set_deadline(self, when: float | None) -> None:
-        """Have `Driver.tick` called at `when` (seconds, as `now` counts them), or not at all."""
-
-    def raise_job(self, message: str, exit_code: int) -> None:
-        """End the job with a job exception; `exit_code` becomes the job's."""
-
-    def signal_tasks(self, signum: int, ranks: Sequence[int] | None) -> None:
-        """Send a signal to this shell's tasks with these ranks (None: to all)."""
-
-    def log(self, level: Level, message: str) -> None:
-        """Write one line to the job's log."""
-
-    def find_commands(self, launch: Launch) -> None:
-        """See that the commands of a job that is to be spawned are there. Raises `spawning.CannotStart`."""
-
-    def start_tasks(self, launch: Launch) -> None:
-        """Start this shell's tasks of a spawned job. Raises `spawning.CannotStart`."""
-
-    def job_ended(self, first: int) -> None:
-        """All tasks of the job with that first number have ended, on all shells; told where there are several."""
-
-    def drop_tasks(self, launch: Launch, started: bool) -> None:
-        """Forget a job that came to nothing; kill those of its tasks that run, if tasks were `started`."""
-
-    def extend(self, seconds: float, done: Callable[[int], None]) -> None:
-        """Let the job run `seconds` longer; `done(status)` is called with a PMIx status, on the carrier's thread."""
-
-    def listen(self, on: bool) -> None:
-        """Call `Driver.task_output` with what tasks print, or no longer."""
-
-    def feed(self, numbers: Sequence[int], data: bytes) -> int:
-        """Write to the standard input of this shell's tasks with these numbers; b"": close it.
-
-        Returns a PMIx status: success where one of them takes it.
-        """
 
 
 class Driver:
@@ -175,12 +80,10 @@ class Driver:
             owner=(os.geteuid(), os.getegid()),
             key=os.urandom(32),
         )
-        self._tasks: dict[int, Proc] = {}  # by number, of those that are not the job's own
         self._server = JobServer(
             job, site, library, self._from_library, self._host.serves, SUPPORTED, self._connection_lost
         )
-        self._output = output
-        self._outlets: Outlets | None = None  # since somebody listens
+        self._performer = Performer(self._host, self._server, carrier, self._run, self._modex_ready, output)
         self._deadline: float | None = None
         self._ready: Callable[[], None] | None = None
         self._closed = False
@@ -237,7 +140,7 @@ class Driver:
         return self._server.task_environment(self._proc(number))
 
     def _proc(self, number: int) -> Proc:
-        return self._tasks[number] if number in self._tasks else Proc(self._job.nspace, number)
+        return self._performer.tasks.get(number) or Proc(self._job.nspace, number)
 
     # -- events --------------------------------------------------------------------------------
 
@@ -264,7 +167,7 @@ class Driver:
         """The task with that number ended with `wait_status` (as `waitpid` gives it)."""
         self._run(partial(self._host.task_exited, number, wait_status))
         self._server.task_exited(self._proc(number))
-        self._tasks.pop(number, None)
+        self._performer.tasks.pop(number, None)
 
     def task_output(self, number: int, stream: int, data: Buffer) -> None:
         """Task `number` printed `data` on stream 1 or 2; nothing: the stream has ended.
@@ -284,8 +187,7 @@ class Driver:
     def tick(self) -> None:
         """A deadline has passed."""
         self._deadline = None
-        if self._outlets is not None and self._outlets.deadline is not None:
-            self._outlets.pump(self._carrier.now())
+        self._performer.pump()
         self._run(self._host.tick)
 
     def close(self) -> None:
@@ -293,7 +195,7 @@ class Driver:
         if self._closed:
             return
         self._carrier.set_deadline(None)
-        self._drain()
+        self._performer.drain()
         self._run(self._host.close)
         self._closed = True
         self._server.close()
@@ -364,143 +266,11 @@ class Driver:
         for effect in step(self._carrier.now()):
             self._perform(effect)
         deadline = self._host.deadline
-        if self._outlets is not None and (pump := self._outlets.deadline) is not None:
+        if (pump := self._performer.deadline) is not None:
             deadline = pump if deadline is None else min(pump, deadline)
         if deadline != self._deadline:
             self._deadline = deadline
             self._carrier.set_deadline(deadline)
 
     def _perform(self, effect: Effect) -> None:
-        carrier = self._carrier
-        try:
-            if isinstance(effect, Send):
-                carrier.send(effect.shell, effect.frame, effect.lateral)
-            elif isinstance(effect, Reply):
-                self._server.reply(effect.upcall, effect.status, effect.payload)
-            elif isinstance(effect, Log):
-                carrier.log(effect.level, effect.message)
-            elif isinstance(effect, Output):
-                self._show(effect)
-            elif isinstance(effect, Notify):
-                self._server.notify_event(effect.status, effect.source, effect.range, effect.infos)
-            elif isinstance(effect, RequestModex):
-                self._request_modex(effect.token, effect.proc)
-            elif isinstance(effect, DefineSet):
-                self._server.define_set(effect.name, effect.members)
-            elif isinstance(effect, Measure):
-                self._measure(effect)
-            elif isinstance(effect, Signal):
-                carrier.signal_tasks(effect.signum, effect.ranks)
-            elif isinstance(effect, Deliver):
-                self._deliver(effect)
-            elif isinstance(effect, Listen):
-                self._listen(effect)
-            elif isinstance(effect, Feed):
-                status = carrier.feed(effect.numbers, effect.data)
-                self._run(partial(self._host.fed, effect.token, status))
-            elif isinstance(effect, Seal):
-                self._seal(effect)
-            elif isinstance(effect, Unseal):
-                self._unseal(effect)
-            elif isinstance(effect, Extend):
-                carrier.extend(effect.seconds, partial(self._extended, effect))
-            elif isinstance(effect, Look):
-                self._run(partial(self._host.looked, effect.number, _file_facts(effect.path)))
-            elif isinstance(effect, Forget):
-                self._server.forget(effect.nspace)
-            elif isinstance(effect, Raise):
-                carrier.raise_job(effect.message, effect.exit_code)
-            elif isinstance(effect, JobEnded):
-                carrier.job_ended(effect.first)
-            elif isinstance(effect, Prepare | Register | Start | Drop):
-                self._launch(effect)
-        except (PmixError, ValueError) as error:  # a value that does not fit its type was a peer's
-            carrier.log(Level.ERROR, f"libpmix refused {type(effect).__name__.lower()}: {error}")
-
-    def _launch(self, effect: Prepare | Register | Start | Drop) -> None:
-        """Do a step of a spawned job's launch, and tell the host later, after the other effects of this time."""
-        from fluxpmix.shell import spawning
-
-        launch, host = effect.launch, self._host
-        if isinstance(effect, Drop):
-            self._carrier.drop_tasks(launch, effect.started)
-            if not effect.started:
-                self._server.deregister(launch.job.nspace)
-            return
-        packed, status, why = spawning.step(effect, self._server, self._carrier, self._tasks)
-        if isinstance(effect, Prepare):
-            call = partial(host.prepared, launch.first, packed, status, why)
-        else:
-            call = partial(host.launched, launch.first, 1 if isinstance(effect, Register) else 2, status, why)
-        self._carrier.post(partial(self._run, call))
-
-    def _seal(self, effect: Seal) -> None:
-        from fluxpmix.pmix import munge
-
-        try:
-            credential: bytes | None = munge.encode()
-        except munge.MungeError as error:
-            credential = effect.token
-            if credential is None:
-                self._carrier.log(Level.WARNING, str(error))
-        status = Status.ERR_NOT_SUPPORTED if credential is None else Status.SUCCESS
-        self._server.reply(effect.upcall, status, credential)
-
-    def _unseal(self, effect: Unseal) -> None:
-        from fluxpmix.host.credential import owner_infos
-        from fluxpmix.pmix import munge
-
-        try:
-            self._server.reply(effect.upcall, Status.SUCCESS, owner_infos(*munge.decode(effect.credential)))
-        except munge.MungeError as error:
-            self._carrier.log(Level.NOTICE, str(error))
-            self._server.reply(effect.upcall, Status.ERR_INVALID_CRED, None)
-
-    def _extended(self, effect: Extend, status: int) -> None:
-        if not self._closed:
-            self._server.reply(effect.upcall, status, effect.infos)
-
-    def _deliver(self, effect: Deliver) -> None:
-        if self._outlets is None:
-            self._outlets = self._server.outlets(self._carrier.log)
-        self._outlets.deliver(effect.source, effect.channel, effect.data, self._carrier.now())
-
-    def _listen(self, effect: Listen) -> None:
-        if effect.size is not None or effect.oldest:
-            if self._outlets is None:
-                self._outlets = self._server.outlets(self._carrier.log)
-            self._outlets.limit = effect.size or self._outlets.limit
-            self._outlets.drop_oldest = effect.oldest
-        self._carrier.listen(effect.on)
-
-    def _drain(self) -> None:
-        """Let tools read what has been printed: at the job's end, for a while."""
-        if self._outlets is None:
-            return
-        from time import sleep
-
-        until = self._carrier.now() + _LAST_WORDS
-        while (now := self._carrier.now()) < until:
-            self._outlets.pump(now)
-            if not self._outlets.waiting:
-                break
-            sleep(_STEP)
-
-    def _measure(self, effect: Measure) -> None:
-        from fluxpmix.shell.memory import resident
-
-        found = tuple((number, resident(pid)) for number, pid in effect.tasks)
-        self._run(partial(self._host.measured, effect.token, resident(), found))
-
-    def _show(self, effect: Output) -> None:
-        if self._output is not None:
-            self._output(effect.rank, effect.stream, effect.data)
-        else:
-            line = effect.data.decode("utf-8", "replace").rstrip("\n")
-            self._carrier.log(Level.NOTICE, f"rank {effect.rank}: {line}")
-
-    def _request_modex(self, token: int, proc: Proc) -> None:
-        def done(status: int, data: bytes) -> None:
-            self._carrier.post(partial(self._modex_ready, token, status, data))
-
-        self._server.request_modex(proc, done)
+        self._performer.perform(effect)

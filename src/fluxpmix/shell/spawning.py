@@ -19,7 +19,7 @@ from fluxpmix.shell.local.request import LaunchError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from fluxpmix.shell.base import Carrier
+    from fluxpmix.shell.carrier import Carrier
     from fluxpmix.shell.server import JobServer
 
 SUCCESS = int(Status.SUCCESS)

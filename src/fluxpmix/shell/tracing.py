@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from struct import Struct
 from time import monotonic
 
-from fluxpmix.host.effects import Buffer, Effect, Reply, Send
+from fluxpmix.host.effects import Buffer, Effect, Reply, RequestModex, Send
 from fluxpmix.job import idset
 from fluxpmix.pmix import attributes
 from fluxpmix.pmix.light import contextmanager
@@ -26,7 +26,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from fluxpmix.pmix.types import Proc
     from fluxpmix.pmix.upcalls import Upcall
 
 MAGIC = b"fluxpmix trace 1\n"  # starts frames that are between traces; a host's never starts so
@@ -212,6 +211,8 @@ class TracedDriver(Driver):
         if isinstance(effect, Send):
             size = sum(len(part) for part in effect.frame)
             self._trace.moment(f"to shell {effect.shell}", MESSAGES, monotonic(), bytes=size)
+        elif isinstance(effect, RequestModex):
+            self._fetching[effect.token] = monotonic()
         super()._perform(effect)
         if isinstance(effect, Reply) and effect.upcall in self._asked:
             upcall, came, heard = self._asked.pop(effect.upcall)
@@ -226,10 +227,6 @@ class TracedDriver(Driver):
             return
         self._trace.moment(f"from shell {shell}", MESSAGES, monotonic(), bytes=len(frame))
         super().receive(shell, frame)
-
-    def _request_modex(self, token: int, proc: Proc) -> None:
-        self._fetching[token] = monotonic()
-        super()._request_modex(token, proc)
 
     def _modex_ready(self, token: int, status: int, data: bytes) -> None:
         began = self._fetching.pop(token, None)

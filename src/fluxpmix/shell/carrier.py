@@ -1,0 +1,68 @@
+"""What a host needs from whatever carries it: input and output, the time, and hands on the tasks.
+
+Each face implements this small protocol (`shell/local`: a process and an epoll loop; `shell/flux`: the real
+flux-shell); the `Driver` in `base.py` uses it. A type only: nothing imports it while jobs run.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Protocol
+
+    from fluxpmix.host.effects import Frame, Launch, Level
+else:
+    Protocol = object
+
+
+class Carrier(Protocol):
+    """Input and output for one shell of a job."""
+
+    rank: int
+    size: int
+
+    def send(self, shell: int, frame: Frame, lateral: bool = False) -> None:
+        """Send one message to a peer shell, ordered with the others to it unless it is lateral; never blocks."""
+
+    def post(self, call: Callable[[], None]) -> None:
+        """Run `call` soon on the carrier's thread; may be called from any thread."""
+
+    def now(self) -> float:
+        """Monotonic time in seconds."""
+
+    def set_deadline(self, when: float | None) -> None:
+        """Have `Driver.tick` called at `when` (seconds, as `now` counts them), or not at all."""
+
+    def raise_job(self, message: str, exit_code: int) -> None:
+        """End the job with a job exception; `exit_code` becomes the job's."""
+
+    def signal_tasks(self, signum: int, ranks: Sequence[int] | None) -> None:
+        """Send a signal to this shell's tasks with these ranks (None: to all)."""
+
+    def log(self, level: Level, message: str) -> None:
+        """Write one line to the job's log."""
+
+    def find_commands(self, launch: Launch) -> None:
+        """See that the commands of a job that is to be spawned are there. Raises `spawning.CannotStart`."""
+
+    def start_tasks(self, launch: Launch) -> None:
+        """Start this shell's tasks of a spawned job. Raises `spawning.CannotStart`."""
+
+    def job_ended(self, first: int) -> None:
+        """All tasks of the job with that first number have ended, on all shells; told where there are several."""
+
+    def drop_tasks(self, launch: Launch, started: bool) -> None:
+        """Forget a job that came to nothing; kill those of its tasks that run, if tasks were `started`."""
+
+    def extend(self, seconds: float, done: Callable[[int], None]) -> None:
+        """Let the job run `seconds` longer; `done(status)` is called with a PMIx status, on the carrier's thread."""
+
+    def listen(self, on: bool) -> None:
+        """Call `Driver.task_output` with what tasks print, or no longer."""
+
+    def feed(self, numbers: Sequence[int], data: bytes) -> int:
+        """Write to the standard input of this shell's tasks with these numbers; b"": close it.
+
+        Returns a PMIx status: success where one of them takes it.
+        """
