@@ -12,7 +12,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from instance import SOURCE, Instance, libpmix
+from installed import VERSIONS
+from installed import find_libpmix as libpmix
+from instance import SOURCE, Instance
 from slurm_cluster import Slurm, Unavailable
 
 from fluxpmix.shell.flux import embedding, location
@@ -66,7 +68,7 @@ def two(instance: Callable[[int], Instance]) -> Instance:
     return instance(2)
 
 
-@pytest.fixture(params=["4.2", "5.0"])
+@pytest.fixture(params=VERSIONS)
 def server(request: pytest.FixtureRequest) -> str:
     """The path of the libpmix that serves."""
     path = libpmix(request.param)

@@ -20,11 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from launching import CLIENTS as CLIENTS
-from launching import SOURCE, Result, find_libpmix
+from launching import SOURCE, Result
 from launching import mpi_data_says as mpi_data_says
 from launching import sets_seen as sets_seen
 
-libpmix = find_libpmix
 PATIENCE = 90.0  # seconds; nothing takes as long when all is well
 ATTRIBUTES = "flux getattr size; flux getattr broker.mapping; flux getattr instance-level"
 

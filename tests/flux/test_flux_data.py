@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from instance import CLIENTS, Instance, libpmix, sets_seen
+from installed import find_libpmix as libpmix
+from instance import CLIENTS, Instance, sets_seen
 
 from fluxpmix.shell.flux import resources
 

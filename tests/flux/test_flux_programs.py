@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from instance import CLIENTS, Instance, libpmix, mpi_data_says
+from installed import find_libpmix as libpmix
+from instance import CLIENTS, Instance, mpi_data_says
 from test_mpi import EXAMPLES, compiled
 
 pytestmark = pytest.mark.flux

@@ -13,7 +13,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from instance import CLIENTS, Instance, libpmix
+from installed import VERSIONS
+from installed import find_libpmix as libpmix
+from instance import CLIENTS, Instance
 from readings import INVALID_SESSION, KEPT_BACK, wrong
 
 pytestmark = pytest.mark.flux
@@ -107,8 +109,8 @@ def expected(nodes: list[list[int]], rank: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("client", ["4.2", "5.0"])
-@pytest.mark.parametrize("served", ["4.2", "5.0"])
+@pytest.mark.parametrize("client", VERSIONS)
+@pytest.mark.parametrize("served", VERSIONS)
 def test_every_attribute_is_read_back_by_every_rank(
     instance: Callable[[int], Instance], served: str, client: str, shape: str
 ) -> None:

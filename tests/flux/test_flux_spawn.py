@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from instance import CLIENTS, Instance, libpmix
+from installed import find_libpmix as libpmix
+from instance import CLIENTS, Instance
 from test_spawning import DYNAMIC, ERRORS, SHAPES, compiled, expected
 
 pytestmark = pytest.mark.flux

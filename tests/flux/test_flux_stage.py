@@ -10,7 +10,8 @@ import venv
 from pathlib import Path
 
 import pytest
-from instance import CLIENTS, SOURCE, libpmix
+from installed import find_libpmix as libpmix
+from instance import CLIENTS, SOURCE
 
 from fluxpmix.pmix.record import replace
 from fluxpmix.shell.flux import embedding

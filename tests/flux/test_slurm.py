@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from installed import VERSIONS
 from instance import ATTRIBUTES, PATIENCE, run
 from launching import libpmix
 from slurm_cluster import Slurm
@@ -35,7 +36,7 @@ def test_an_instance_forms_under_slurm_and_knows_its_nodes(inside: dict[str, str
     assert said == [str(size), f"[[0,{size},1,1]]", "0"]
 
 
-@pytest.mark.parametrize("version", ["4.2", "5.0"])
+@pytest.mark.parametrize("version", VERSIONS)
 def test_the_task_map_is_that_of_the_nodes(inside: dict[str, str], slurm: Slurm, version: str) -> None:
     script = "from fluxpmix.shell.flux.upmi.bootstrap import Bootstrap; it = Bootstrap()"
     script += "; print(it.get('flux.taskmap', -1)); it.barrier(); it.finalize()"

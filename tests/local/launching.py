@@ -9,16 +9,14 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pytest
+from installed import libpmix as libpmix
 
 SOURCE = str(Path(__file__).resolve().parent.parent.parent / "src")
 CLIENTS = Path(__file__).resolve().parent.parent / "clients"
 PATIENCE = 60.0  # seconds; nothing takes as long when all is well
-DEBIAN = "libpmix.so.2"  # the system's
 
 
 class Launch:
@@ -141,30 +139,6 @@ class Result:
 
     def __repr__(self) -> str:
         return f"exit code {self.code}\n--- stdout\n{self.out}\n--- stderr\n{self.err}"
-
-
-def libpmix(version: str) -> str:
-    """The path of libpmix "4.2" or "5.0", or a skip that says so."""
-    found = find_libpmix(version)
-    if found is None:
-        pytest.skip(f"libpmix {version} is not installed")
-    return found
-
-
-@cache
-def find_libpmix(version: str) -> str | None:
-    """The path of libpmix "4.2" or "5.0", None where it is missing.
-
-    Asked in a process of its own: one that has loaded another version would find that one again by its name.
-    """
-    script = (
-        "from fluxpmix.pmix.library import load\n"
-        f"found = load({(DEBIAN if version == '4.2' else None)!r})\n"
-        "print('.'.join(map(str, found.version[:2])), found.path)"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    there, _, path = done.stdout.strip().partition(" ")
-    return path if done.returncode == 0 and there == version else None
 
 
 def sets_seen(server: str) -> list[str]:

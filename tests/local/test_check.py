@@ -13,6 +13,7 @@ from html import escape
 from pathlib import Path
 
 import pytest
+from installed import VERSIONS
 from launching import Launch, libpmix
 
 from fluxpmix.cli.check import page, report
@@ -30,7 +31,7 @@ def summary_of(job: Launch, *words: str, code: int = 0, options: tuple[str, ...]
 
 
 @pytest.mark.pmix
-@pytest.mark.parametrize("version", ["4.2", "5.0"])
+@pytest.mark.parametrize("version", VERSIONS)
 def test_our_own_launcher_gives_every_required_attribute(job: Launch, version: str) -> None:
     path = libpmix(version)
     options = ("-N2", "-n4", "-o", f"libpmix={path}", f"--env=FLUXPMIX_LIBPMIX={path}")

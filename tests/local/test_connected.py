@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
+from installed import VERSIONS
 from launching import Launch, libpmix
 
 pytestmark = pytest.mark.pmix
@@ -16,7 +17,7 @@ procs = [Proc(client.proc.nspace, rank) for rank in range(4)]
 """
 
 
-@pytest.fixture(params=["5.0", "4.2"])
+@pytest.fixture(params=VERSIONS)
 def words(request: pytest.FixtureRequest) -> list[str]:
     path = libpmix(request.param)
     return ["-N2", "-n4", "-o", f"libpmix={path}", f"--env=FLUXPMIX_LIBPMIX={path}", sys.executable, "-c"]

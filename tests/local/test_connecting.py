@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
+from installed import VERSIONS
 from launching import CLIENTS, Launch, libpmix
 
 CLIENT = CLIENTS / "connects.py"
@@ -26,7 +27,7 @@ if world.rank == 0:
 """
 
 
-@pytest.fixture(params=["5.0", "4.2"])
+@pytest.fixture(params=VERSIONS)
 def library(request: pytest.FixtureRequest) -> list[str]:
     path = libpmix(request.param)
     return ["-o", f"libpmix={path}", f"--env=FLUXPMIX_LIBPMIX={path}"]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 
 import pytest
+from installed import VERSIONS
 from launching import CLIENTS, Launch, libpmix
 
 CLIENT = CLIENTS / "event.py"
 
-pytestmark = [pytest.mark.pmix, pytest.mark.parametrize("version", ["5.0", "4.2"])]
+pytestmark = [pytest.mark.pmix, pytest.mark.parametrize("version", VERSIONS)]
 
 
 def library(version: str) -> list[str]:

@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from installed import VERSIONS
 from launching import CLIENTS, Launch, libpmix
 
 pytestmark = pytest.mark.pmix
-EACH = pytest.mark.parametrize("server", ["4.2", "5.0"])
+EACH = pytest.mark.parametrize("server", VERSIONS)
 CLIENT = CLIENTS / "facilities.py"
 
 

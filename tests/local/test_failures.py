@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from installed import VERSIONS
 from launching import CLIENTS, Launch, libpmix
 
 pytestmark = pytest.mark.pmix
@@ -80,7 +81,7 @@ def test_a_client_that_exits_without_finalizing_does_not_hold_up_the_others(job:
     job.run("-N2", "-n4", *script)
 
 
-@pytest.mark.parametrize("server", ["4.2", "5.0"])
+@pytest.mark.parametrize("server", VERSIONS)
 def test_a_client_killed_before_it_fences_fails_the_fence_of_the_others(job: Launch, server: str) -> None:
     """They hear of it at once, and not at the exit timeout.
 
@@ -109,7 +110,7 @@ def test_abort_ends_the_job_with_its_status_and_message(job: Launch, nodes: int,
     assert only_line(result.err) == f"flux-pmix: error: PMIx_Abort by rank 1 with status {status}: it is over"
 
 
-@pytest.mark.parametrize("server", ["4.2", "5.0"])
+@pytest.mark.parametrize("server", VERSIONS)
 def test_a_killed_shell_ends_the_job(job: Launch, server: str) -> None:
     child = job.start("-N3", "-n3", "-o", f"libpmix={libpmix(server)}", *client(SAY_AND_FENCE))
     job.wait_for("0")

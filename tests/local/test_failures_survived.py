@@ -9,13 +9,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from installed import VERSIONS
 from launching import CLIENTS, Launch, libpmix
 
 pytestmark = pytest.mark.pmix
 KEEP_GOING = ("-o", "exit-timeout=none")
 
 
-@pytest.mark.parametrize("version", ["5.0", "4.2"])
+@pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize(
     ("how", "code", "event"),
     [
@@ -94,7 +95,7 @@ os._exit(0)
 """
 
 
-@pytest.mark.parametrize("version", ["5.0", "4.2"])
+@pytest.mark.parametrize("version", VERSIONS)
 def test_processes_hear_of_a_lost_node_and_of_those_that_were_on_it(job: Launch, version: str) -> None:
     path = libpmix(version)
     library = ["-o", f"libpmix={path}", f"--env=FLUXPMIX_LIBPMIX={path}"]

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from installed import VERSIONS
 from launching import CLIENTS, Launch, libpmix
 
 pytestmark = pytest.mark.pmix
@@ -35,7 +36,7 @@ def intrude(job: Launch, environment: str, *prefix: str, **more: str) -> subproc
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False, cwd="/")
 
 
-@pytest.mark.parametrize("server", ["4.2", "5.0"])
+@pytest.mark.parametrize("server", VERSIONS)
 def test_a_process_of_the_same_user_that_is_not_the_jobs_is_refused(job: Launch, server: str) -> None:
     path = libpmix(server)
     child = job.start("-n1", "-o", f"libpmix={path}", f"--env=FLUXPMIX_LIBPMIX={path}", sys.executable, "-c", TELL)
@@ -61,7 +62,7 @@ def liar(tmp_path: Path) -> Path:
 
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to start a process of another user")
-@pytest.mark.parametrize("server", ["4.2", "5.0"])
+@pytest.mark.parametrize("server", VERSIONS)
 def test_another_user_who_lies_about_it_is_refused(job: Launch, liar: Path, server: str) -> None:
     path = libpmix(server)
     child = job.start("-n1", "-o", f"libpmix={path}", f"--env=FLUXPMIX_LIBPMIX={path}", sys.executable, "-c", TELL)

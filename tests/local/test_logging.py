@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
+from installed import VERSIONS
 from launching import Launch, libpmix
 
 pytestmark = pytest.mark.pmix
@@ -25,7 +26,7 @@ with Client() as client:
 """
 
 
-@pytest.mark.parametrize("version", ["5.0", "4.2"])
+@pytest.mark.parametrize("version", VERSIONS)
 def test_a_process_logs_to_its_output_and_to_the_jobs_log(job: Launch, version: str) -> None:
     path = libpmix(version)
     library = ["-o", f"libpmix={path}", f"--env=FLUXPMIX_LIBPMIX={path}"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
+from installed import VERSIONS
 from launching import CLIENTS, Launch, libpmix
 
 pytestmark = pytest.mark.pmix
@@ -12,7 +13,7 @@ pytestmark = pytest.mark.pmix
 FENCE = [sys.executable, str(CLIENTS / "fence.py")]
 
 
-@pytest.fixture(params=["4.2", "5.0"])
+@pytest.fixture(params=VERSIONS)
 def library(request: pytest.FixtureRequest) -> str:
     return libpmix(request.param)
 

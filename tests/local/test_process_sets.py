@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from installed import VERSIONS
 from launching import CLIENTS, Launch, libpmix, sets_seen
 
 SETS = ("-o", "pmix.pset.left=0-1", "-o", "pmix.pset.odd.ones=1,3")
@@ -15,7 +16,7 @@ SETS = ("-o", "pmix.pset.left=0-1", "-o", "pmix.pset.odd.ones=1,3")
 pytestmark = pytest.mark.pmix
 
 
-@pytest.mark.parametrize("version", ["5.0", "4.2"])
+@pytest.mark.parametrize("version", VERSIONS)
 def test_sets_are_told_queried_and_defined_on_all_nodes(job: Launch, version: str) -> None:
     path = libpmix(version)
     library = ["-o", f"libpmix={path}", f"--env=FLUXPMIX_LIBPMIX={path}"]

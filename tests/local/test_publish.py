@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
+from installed import VERSIONS
 from launching import CLIENTS, JOBS_SEEN, Launch, libpmix
 
 CLIENT = CLIENTS / "names.py"
@@ -30,7 +31,7 @@ except MPI.Exception as error:
 """
 
 
-@pytest.fixture(params=["5.0", "4.2"])
+@pytest.fixture(params=VERSIONS)
 def library(request: pytest.FixtureRequest) -> list[str]:
     path = libpmix(request.param)
     return ["-o", f"libpmix={path}", f"--env=FLUXPMIX_LIBPMIX={path}"]

@@ -7,6 +7,7 @@ import os
 import sys
 
 import pytest
+from installed import VERSIONS
 from launching import CLIENTS, Launch, libpmix
 
 CLIENT = CLIENTS / "query.py"
@@ -14,7 +15,7 @@ CLIENT = CLIENTS / "query.py"
 pytestmark = pytest.mark.pmix
 
 
-@pytest.mark.parametrize("version", ["5.0", "4.2"])
+@pytest.mark.parametrize("version", VERSIONS)
 def test_a_process_learns_of_its_job_and_all_its_processes(job: Launch, version: str) -> None:
     path = libpmix(version)
     library = ["-o", f"libpmix={path}", f"--env=FLUXPMIX_LIBPMIX={path}"]
@@ -36,7 +37,7 @@ def test_a_process_learns_of_its_job_and_all_its_processes(job: Launch, version:
     assert peers == [[0, 1], [2]] and len(nodes) == 2
 
 
-@pytest.mark.parametrize("version", ["5.0", "4.2"])
+@pytest.mark.parametrize("version", VERSIONS)
 def test_what_is_known_comes_where_other_things_are_not(job: Launch, version: str) -> None:
     path = libpmix(version)
     library = ["-o", f"libpmix={path}", f"--env=FLUXPMIX_LIBPMIX={path}"]
@@ -74,7 +75,7 @@ with Client() as client:
 """
 
 
-@pytest.mark.parametrize("version", ["5.0", "4.2"])
+@pytest.mark.parametrize("version", VERSIONS)
 def test_a_process_learns_how_much_memory_all_nodes_use_and_what_it_may_spawn(job: Launch, version: str) -> None:
     path = libpmix(version)
     library = ["-o", f"libpmix={path}", f"--env=FLUXPMIX_LIBPMIX={path}"]

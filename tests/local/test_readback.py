@@ -11,6 +11,7 @@ import re
 from typing import Any
 
 import pytest
+from installed import VERSIONS
 from launching import CLIENTS, Launch, libpmix
 from readings import INVALID_SESSION, KEPT_BACK, NOT_FOUND, wrong
 
@@ -122,8 +123,8 @@ SHAPES = {
 
 @pytest.mark.pmix
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
-@pytest.mark.parametrize("client", ["4.2", "5.0"])
-@pytest.mark.parametrize("server", ["4.2", "5.0", "5.0 shmem2"])
+@pytest.mark.parametrize("client", VERSIONS)
+@pytest.mark.parametrize("server", [*VERSIONS, *(f"{version} shmem2" for version in VERSIONS if version != "4.2")])
 def test_every_attribute_is_read_back_by_every_rank(job: Launch, server: str, client: str, shape: Shape) -> None:
     command = ["python", CLIENTS / "readback.py", ",".join(shape.hosts), len(shape.apps)]
     version, _, datastore = server.partition(" ")

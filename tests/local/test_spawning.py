@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from installed import VERSIONS
 from launching import CLIENTS, Launch, libpmix
 
 CLIENT = CLIENTS / "spawns.py"
@@ -17,7 +18,7 @@ CLIENT = CLIENTS / "spawns.py"
 pytestmark = pytest.mark.pmix
 
 
-@pytest.fixture(params=["5.0", "4.2"])
+@pytest.fixture(params=VERSIONS)
 def library(request: pytest.FixtureRequest) -> list[str]:
     path = libpmix(request.param)
     return ["-o", f"libpmix={path}", f"--env=FLUXPMIX_LIBPMIX={path}"]

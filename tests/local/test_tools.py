@@ -6,14 +6,16 @@ import os
 import shutil
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
+from installed import PAIRS, VERSIONS
 from launching import CLIENTS, PATIENCE, Launch, libpmix
 
 pytestmark = pytest.mark.pmix
-EACH = pytest.mark.parametrize("server", ["4.2", "5.0"])
+EACH = pytest.mark.parametrize("server", VERSIONS)
 # Says that it runs, prints when `go` is there, and ends.
 TASK = """
 touch $SAID/$FLUX_TASK_RANK
@@ -144,7 +146,7 @@ def compiled(job: Launch, path: str) -> Path:
     return program
 
 
-@pytest.mark.parametrize(("server", "client"), [("4.2", "4.2"), ("4.2", "5.0"), ("5.0", "4.2"), ("5.0", "5.0")])
+@pytest.mark.parametrize(("server", "client"), PAIRS)
 def test_a_tool_in_c_asks_pulls_and_pushes(job: Launch, server: str, client: str) -> None:
     program = compiled(job, libpmix(client))
     text = "touch $SAID/$FLUX_TASK_RANK; cat; echo done $FLUX_TASK_RANK; echo error >&2"
@@ -261,7 +263,7 @@ def test_a_tool_that_is_killed_while_it_reads_leaves_nothing(job: Launch, server
 WAITS = "import sys; open(sys.argv[1], 'a').write('x'); from fluxpmix import Client\nwith Client(): print('in')"
 
 
-@pytest.mark.parametrize(("server", "stop"), [("4.2", "init"), ("5.0", "init"), ("4.2", "exec"), ("5.0", "exec")])
+@pytest.mark.parametrize(("server", "stop"), [*product(VERSIONS, ("init", "exec"))])
 def test_a_job_waits_for_a_debugger_until_it_is_released(job: Launch, server: str, stop: str) -> None:
     came = job.said / "came"
     path = libpmix(server)

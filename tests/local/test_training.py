@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from installed import VERSIONS
 from launching import CLIENTS, Launch, libpmix
 
 pytestmark = pytest.mark.pmix
@@ -28,7 +29,7 @@ def extension(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("version", ["5.0", "4.2"])
+@pytest.mark.parametrize("version", VERSIONS)
 def test_four_ranks_train_to_the_losses_of_one_process(job: Launch, extension: str, version: str) -> None:
     env = {"TORCH_EXTENSIONS_DIR": extension, "TORCHINDUCTOR_CACHE_DIR": extension, "GLOO_SOCKET_IFNAME": "lo"}
     alone = subprocess.run(

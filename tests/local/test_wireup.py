@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from installed import VERSIONS
 from launching import CLIENTS, Launch, libpmix
 from test_mpi import compiled
 
@@ -15,7 +16,7 @@ CLIENT = CLIENTS / "dmodex.py"
 pytestmark = pytest.mark.pmix
 
 
-@pytest.fixture(params=["5.0", "4.2"])
+@pytest.fixture(params=VERSIONS)
 def library(request: pytest.FixtureRequest) -> list[str]:
     path = libpmix(request.param)
     return ["-o", f"libpmix={path}", f"--env=FLUXPMIX_LIBPMIX={path}"]

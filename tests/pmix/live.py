@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from installed import libpmix
 
 import fluxpmix
-from fluxpmix.pmix.library import Library, LibraryError, load
+from fluxpmix.pmix.library import Library, load
 from fluxpmix.pmix.server import Server
 from fluxpmix.pmix.types import Info, Proc
 from fluxpmix.pmix.upcalls import IofPull, Upcall
@@ -30,24 +31,13 @@ NSPACE = "job"
 HERE = str(Path(__file__).resolve().parent)
 SOURCE = str(Path(fluxpmix.__file__).resolve().parent.parent)
 
-CANDIDATES = {
-    "4.2": "/usr/lib/x86_64-linux-gnu/libpmix.so.2",
-    "5.0": None,  # as `load` finds it: the wheel's
-}
-
 Answer = tuple[int, Any]
 Host = Mapping[type[Upcall], Callable[[Any], Answer | None]]
 
 
 def library(version: str) -> Library:
     """The libpmix of this version, or a skip that says what is missing."""
-    try:
-        found = load(CANDIDATES[version])
-    except LibraryError as error:
-        pytest.skip(f"no libpmix {version}: {error}")
-    if ".".join(map(str, found.version[:2])) != version:
-        pytest.skip(f"libpmix {version} is not installed: found {found.version_text}")
-    return found
+    return load(libpmix(version))
 
 
 def wait_for(what: Callable[[], bool], why: str) -> None:
@@ -101,10 +91,12 @@ def compiled(directory: Path, name: str, source: str, *options: str) -> Path:
 def headers(library: Library) -> Path:
     """Where the C headers of this library are, or a skip that says so."""
     prefix = Path(library.path).resolve().parent.parent
+    wanted = "".join(f"{part:02x}" for part in library.version[:2])
     for place in (prefix / "include", *sorted(Path("/usr/include").glob("pmix*"))):
-        if (place / "pmix_common.h").exists():
+        file = place / "pmix_version.h"
+        if file.exists() and f"PMIX_NUMERIC_VERSION 0x00{wanted}" in file.read_text():
             return place
-    pytest.skip(f"no headers beside {library.path}: install libpmix-dev")
+    pytest.skip(f"no headers of that version beside {library.path}: install them, e.g. libpmix-dev")
 
 
 def c_values(directory: Path, include: Path, expressions: Iterable[str]) -> dict[str, int]:

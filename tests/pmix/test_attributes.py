@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from installed import VERSIONS
 from live import headers, library
 
 from fluxpmix.pmix import attributes
@@ -12,6 +13,8 @@ from fluxpmix.pmix.attributes import Attribute, by_key, by_name, type_of
 from fluxpmix.pmix.types import MAX_KEYLEN, DataType
 
 pytestmark = pytest.mark.pmix
+
+EACH = pytest.mark.parametrize("version", VERSIONS)
 
 ALL: dict[str, Attribute] = {
     f"PMIX_{name}": value for name, value in vars(attributes).items() if isinstance(value, Attribute)
@@ -49,6 +52,7 @@ SPELLED = {
     "pointer": DataType.POINTER,
     "size_t": DataType.SIZE,
     "struct event_base *": DataType.POINTER,
+    "struct timeval": DataType.TIMEVAL,
     "time_t": DataType.TIME,
     "uint16_t": DataType.UINT16,
     "uint32_t": DataType.UINT32,
@@ -71,22 +75,24 @@ LEFT_OUT = re.compile(
 )
 
 
-def defined() -> dict[str, tuple[str, str]]:
+def defined(version: str) -> dict[str, tuple[str, str]]:
     """Each attribute of the installed headers: its string, and the type in its comment."""
-    text = "\n".join(path.read_text() for path in headers(library("4.2")).glob("pmix*.h"))
+    text = "\n".join(path.read_text() for path in headers(library(version)).glob("pmix*.h"))
     lines = re.findall(r'^#define\s+(PMIX_\w+)\s+"([^"]*)"(?:\s*//\s*\(([^)]*)\))?', text, re.MULTILINE)
     found = {name: (key, type_) for name, key, type_ in lines if not LEFT_OUT.fullmatch(name)}
     assert len(found) > 500
     return found
 
 
-def test_every_attribute_of_the_headers_has_its_string() -> None:
-    wanted = {name: key for name, (key, _) in defined().items()}
+@EACH
+def test_every_attribute_of_the_headers_has_its_string(version: str) -> None:
+    wanted = {name: key for name, (key, _) in defined(version).items()}
     assert {name: ALL.get(name) for name in wanted} == wanted
 
 
-def test_every_attribute_of_the_headers_has_its_type() -> None:
-    wanted = {name: SPELLED[spelled] for name, (_, spelled) in defined().items()} | OTHERWISE
+@EACH
+def test_every_attribute_of_the_headers_has_its_type(version: str) -> None:
+    wanted = {name: SPELLED[spelled] for name, (_, spelled) in defined(version).items()} | OTHERWISE
     assert {name: ALL[name].type for name in wanted} == wanted
 
 

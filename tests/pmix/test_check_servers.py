@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from installed import VERSIONS
 from live import NSPACE, Live, library
 
 from fluxpmix.cli.check import report
@@ -57,7 +58,7 @@ def row(summary: Summary, name: str) -> Row:
     return next(each for each in summary.rows if each.name == name)
 
 
-@pytest.mark.parametrize("version", ["4.2", "5.0"])
+@pytest.mark.parametrize("version", VERSIONS)
 def test_nonsense_is_a_row_of_the_report(version: str, tmp_path: Path) -> None:
     values = [
         Info(a.JOB_SIZE, 2),

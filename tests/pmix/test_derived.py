@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from installed import VERSIONS, number
 from live import PRELUDE, SOURCE, directories, library
 
 from fluxpmix.pmix import attributes
@@ -36,6 +37,7 @@ client.finalize()
 DERIVED = {
     "4.2": ("node0 0 1 1 - - - - -", "node1 - 0 0 - - - - -"),
     "5.0": ("node0 0 1 1 - - - - -", "node1 1 0 0 - - - - -"),
+    "6.1": ("node0 0 1 1 - - - - -", "node1 1 0 0 - - - - -"),
 }
 
 
@@ -71,17 +73,18 @@ def told(version: str, tmpdir: Path, more: list[Info], later: list[Info]) -> tup
     return tuple(line.strip() for line in seen.stdout.splitlines())
 
 
-@pytest.mark.parametrize("version", ["4.2", "5.0"])
+@pytest.mark.parametrize("version", VERSIONS)
 def test_the_maps_alone_tell_where_each_process_is_and_no_more(version: str, tmp_path: Path) -> None:
     assert told(version, tmp_path, [], []) == DERIVED[version]
 
 
-@pytest.mark.parametrize("version", ["4.2", "5.0"])
+@pytest.mark.parametrize("version", VERSIONS)
 def test_one_process_array_ends_what_the_maps_tell_of_all(version: str, tmp_path: Path) -> None:
     one = of_rank(1, Info(attributes.APPNUM, 0), Info(attributes.GLOBAL_RANK, 1))
     assert told(version, tmp_path, [one], []) == ("node0 - - - - 1 - 0 -", "node1 - - - - - - - -")
 
 
-def test_5_0_adds_a_second_registration_to_the_first(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [version for version in VERSIONS if number(version) >= (5, 0)])
+def test_from_5_0_on_a_second_registration_adds_to_the_first(version: str, tmp_path: Path) -> None:
     one = of_rank(1, Info(attributes.APPNUM, 0), Info(attributes.GLOBAL_RANK, 1))
-    assert told("5.0", tmp_path, [], [one]) == ("node0 0 1 1 - 1 - 0 -", DERIVED["5.0"][1])
+    assert told(version, tmp_path, [], [one]) == ("node0 0 1 1 - 1 - 0 -", DERIVED[version][1])

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from installed import VERSIONS
 from live import NSPACE, Live, compiled, library, lone_server, wait_for
 
 from fluxpmix.pmix import upcalls
@@ -22,7 +23,7 @@ from fluxpmix.pmix.types import Proc
 pytestmark = pytest.mark.pmix
 OWN_PROCESS = True
 
-EACH = pytest.mark.parametrize("version", ["4.2", "5.0"])
+EACH = pytest.mark.parametrize("version", VERSIONS)
 OK = (0, None)
 BASE = {upcalls.ClientConnected: lambda upcall: OK, upcalls.ClientFinalized: lambda upcall: OK}
 CLIENT = "with Client() as client: client.fence(); print(client.proc.rank)"

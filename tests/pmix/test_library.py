@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from live import CANDIDATES, SOURCE, compiled, library
+from installed import VERSIONS
+from live import SOURCE, compiled, library
 
 from fluxpmix.pmix import _declarations  # noqa: F401  # before the tests change sys.path
 from fluxpmix.pmix import library as library_module
@@ -102,7 +103,7 @@ def test_the_same_place_is_the_same_library_and_another_another(
     assert load() is load(other)
 
 
-@pytest.mark.parametrize("version", CANDIDATES)
+@pytest.mark.parametrize("version", VERSIONS)
 def test_the_installed_libraries_are_what_they_say(version: str) -> None:
     found = library(version)
     assert ".".join(map(str, found.version[:2])) == version

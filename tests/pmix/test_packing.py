@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from installed import VERSIONS
 from live import library, lone_server
 from samples import NOT_SENT, NOT_SENT_IN_ARRAYS, arrays, values
 
@@ -18,7 +19,7 @@ from fluxpmix.pmix.values import decode_infos, infos
 pytestmark = pytest.mark.pmix
 OWN_PROCESS = True
 
-EACH = pytest.mark.parametrize("version", ["4.2", "5.0"])
+EACH = pytest.mark.parametrize("version", VERSIONS)
 INFOS: Infos = (
     Info("text", "x" * 100, DataType.STRING, required=True),
     Info("number", 1 << 40, DataType.UINT64),

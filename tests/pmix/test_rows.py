@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from installed import VERSIONS
 from live import HERE, PRELUDE, SOURCE, directories, library, lone_server
 
 from fluxpmix.pmix import attributes
@@ -24,7 +25,7 @@ from fluxpmix.pmix.values import InfoArray, decode_infos, decode_value
 pytestmark = pytest.mark.pmix
 OWN_PROCESS = True
 
-EACH = pytest.mark.parametrize("version", ["4.2", "5.0"])
+EACH = pytest.mark.parametrize("version", VERSIONS)
 PROPERTY = settings(max_examples=100, deadline=None, database=None)
 KEY = attributes.PROC_INFO_ARRAY
 

@@ -6,6 +6,7 @@ import pickle
 import re
 
 import pytest
+from installed import VERSIONS
 from live import headers, library
 
 from fluxpmix.pmix.status import (
@@ -42,7 +43,7 @@ def test_every_status_has_the_name_that_libpmix_gives_it() -> None:
     assert {status: text for status, text in told.items() if text not in names(status)} == {}
 
 
-@pytest.mark.parametrize("version", ["4.2", "5.0"])
+@pytest.mark.parametrize("version", VERSIONS)
 def test_libpmix_has_no_status_that_is_missing_here(version: str) -> None:
     found = library(version)
     # What follows is OpenPMIx's own (PMIX_INTERNAL_ERR_BASE).
@@ -64,8 +65,9 @@ def test_the_words_of_4_2_for_a_status_are_words_of_its_name() -> None:
     assert apart == {"ERR_NOMEM": "NO-MEM"}
 
 
-def test_the_headers_statuses_are_here_with_their_numbers() -> None:
-    text = "\n".join(path.read_text() for path in headers(library("4.2")).glob("pmix*.h"))
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_headers_statuses_are_here_with_their_numbers(version: str) -> None:
+    text = "\n".join(path.read_text() for path in headers(library(version)).glob("pmix*.h"))
     defined = {
         name: int(number) for name, number in re.findall(r"^#define\s+PMIX_(\w+)\s+\(?(-\d+)\)?\s", text, re.MULTILINE)
     }

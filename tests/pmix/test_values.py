@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from installed import VERSIONS
 from live import Live, library, lone_server
 from samples import (
     FROM_HWLOC,
@@ -57,7 +58,7 @@ from fluxpmix.pmix.values import (
 pytestmark = pytest.mark.pmix
 OWN_PROCESS = True
 
-EACH = pytest.mark.parametrize("version", ["4.2", "5.0"])
+EACH = pytest.mark.parametrize("version", VERSIONS)
 PROPERTY = settings(
     max_examples=100, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
