@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from fluxpmix.host.effects import Buffer, Frame, Level
-from fluxpmix.shell.flux.api import Shell, ShellError
+from fluxpmix.shell.flux.api import Shell
+from fluxpmix.shell.flux.handle import ShellError
 from fluxpmix.shell.flux.service import CERTIFICATE, FRAME, LATERAL, LINK, LOST, Peers, TooLarge
 
 TYPE_CHECKING = False

@@ -18,9 +18,9 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from math import inf
-from time import monotonic, time
+from time import monotonic
 
 from fluxpmix.host.debug import EXEC
 from fluxpmix.host.effects import Buffer, Frame, Launch, Level
@@ -32,24 +32,24 @@ from fluxpmix.pmix.status import Status
 from fluxpmix.shell.base import Driver
 from fluxpmix.shell.flux import resources
 from fluxpmix.shell.flux import site as sites
-from fluxpmix.shell.flux.api import ANY_BROKER, Shell, ShellError, Wake
+from fluxpmix.shell.flux.api import Shell
 from fluxpmix.shell.flux.exits import Exits
+from fluxpmix.shell.flux.handle import ShellError, Wake
 from fluxpmix.shell.flux.leftovers import Hold
 from fluxpmix.shell.flux.mail import Mail
 from fluxpmix.shell.flux.options import Options
-from fluxpmix.shell.flux.outputlog import OutputLog
 from fluxpmix.shell.flux.service import SETUP, Leaving
+from fluxpmix.shell.flux.timelimit import TimeLimit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from fluxpmix.shell.flux.listening import Listening
     from fluxpmix.shell.flux.spawned import SpawnedTasks
 
 _PATIENCE = 60.0  # seconds for the first shell's part of the set-up
 _CREDENTIAL = 64  # characters
-_OUTPUT = "pmix output"  # what the shell is held for
-_LAST_WORDS = 3.0  # seconds that what has been printed may take to come back from Flux
 _plugins: list[Plugin] = []  # for ever: C holds on to them
 
 
@@ -69,7 +69,6 @@ class Plugin:
         self._trace: str | None = None  # the file, where one is wanted
         self.rank = 0
         self.size = 1
-        self._job = (0, 0)  # number and size
         self._tracing = False
         self._started = False  # whether tasks run: before, an error ends the job
         self._driver: Driver | None = None
@@ -85,9 +84,8 @@ class Plugin:
         self._timer: Any = None
         self._alarm = inf  # when it goes off
         self._deadline: float | None = None  # when the driver wants to be woken
-        self._extended = 0.0  # seconds by which the job's time has been extended from here
-        self._outputs: OutputLog | None = None  # while somebody listens
-        self._output_timer: Any = None  # while the shell is held for them
+        self._limit = TimeLimit(api)
+        self._listening: Listening | None = None  # since somebody asked
         self._setup = b""  # of shell 0, until the others have it
         self._credential = ""
         api.on_error = self._failed
@@ -170,34 +168,19 @@ class Plugin:
         return next((rank for rank in self._ranks if rank not in self._exited), None)
 
     def extend(self, seconds: float, done: Callable[[int], None]) -> None:
-        """Ask Flux to let the job run longer; it may refuse, or not be asked: a job without a limit has time."""
-        job, _ = self._job
-        info = self._api.info()
-        if _ends_at(info) is None:
-            done(Status.SUCCESS)
-            return
-        duration = float(info["jobspec"]["attributes"]["system"].get("duration", 0)) + self._extended + seconds
-        request = f'{{"id":{job},"updates":{{"attributes.system.duration":{duration!r}}}}}\0'.encode()
-
-        def answered(error: int, _answer: bytes) -> None:
-            if error:
-                self.log(Level.WARNING, f"Flux does not extend the job's time: {os.strerror(error)}")
-                done(Status.ERR_NO_PERMISSIONS if error in (1, 13) else Status.ERR_NOT_SUPPORTED)
-            else:
-                self._extended += seconds
-                done(Status.SUCCESS)
-
-        self._api.call(b"job-manager.update", ANY_BROKER, request, answered)
+        """Ask Flux to let the job run longer."""
+        self._limit.extend(seconds, done)
 
     def listen(self, on: bool) -> None:
         """Tell the driver what the job's tasks print, or no longer."""
-        if on and self._outputs is None:
-            job, size = self._job
-            self._outputs = OutputLog(self._api, job, size, self._printed, self._let_output_go, self._live().numbers)
-        elif not on and self._outputs is not None:
-            self._outputs.stop()
-            self._outputs = None
-            self._let_output_go()
+        if self._listening is None:
+            from fluxpmix.shell.flux.listening import Listening
+
+            driver, leaving = self._live(), self._leaving
+            self._listening = Listening(
+                self._api, driver.task_output, driver.numbers, lambda: leaving is not None and leaving.waits
+            )
+        self._listening.set(on)
 
     def feed(self, numbers: Sequence[int], data: bytes) -> int:
         """Write to the standard input of tasks of this shell."""
@@ -210,7 +193,6 @@ class Plugin:
         api = self._api
         info = api.info()
         self.rank, self.size = info["rank"], info["size"]
-        self._job = info["jobid"], info["ntasks"]
         self._tracing = api.option("verbose") in (2, 3)
         options = Options.read(api.option)
         hosts = resources.hosts(info["R"])
@@ -244,7 +226,7 @@ class Plugin:
             exchange=options.exchange,
             appetite=Appetite(possible=_can_link),
             timeout=options.timeout,
-            ends_at=_ends_at(info),
+            ends_at=self._limit.ends_at(),
             stop=stop,
             output=self._output,
             sees_all_output=True,
@@ -301,7 +283,8 @@ class Plugin:
             self._task_gone(task.rank, task.wait_status)
 
     def _finish(self, _arguments: Any) -> None:
-        self._hold_for_output()
+        if self._listening is not None:
+            self._listening.hold()
         if self._driver is not None:
             self._driver.send_trace()
         if self._leaving is not None:
@@ -314,13 +297,13 @@ class Plugin:
 
     def _resources_changed(self, _arguments: Any) -> None:
         if self._driver is not None:
-            self._driver.time_limit(_ends_at(self._api.info()))
+            self._driver.time_limit(self._limit.ends_at())
 
     def _exit(self, _arguments: Any) -> None:
         if self._leaving is not None:
             self._leaving.close()
-        if self._outputs is not None:
-            self._outputs.stop()
+        if self._listening is not None:
+            self._listening.close()
         if self._spawned is not None:
             self._spawned.close()
         driver, self._driver = self._driver, None
@@ -374,28 +357,6 @@ class Plugin:
         if rank not in self._ended and self._driver is not None:
             self._ended.add(rank)
             self._driver.task_exited(rank, wait_status)
-
-    def _printed(self, rank: int, stream: int, data: bytes) -> None:
-        self._live().task_output(rank, stream, data)
-
-    def _hold_for_output(self) -> None:
-        """Stay until tools have all that the job has printed, which Flux logs with a delay; but not for long."""
-        if self._outputs is not None and not self._outputs.complete:
-            self._output_timer = self._api.timer(self._output_is_late)
-            self._api.set_timer(self._output_timer, _LAST_WORDS)
-            self._api.hold(_OUTPUT)
-
-    def _output_is_late(self) -> None:
-        if self._leaving is not None and self._leaving.waits:
-            self._api.set_timer(self._output_timer, _LAST_WORDS)
-        else:
-            self._let_output_go()
-
-    def _let_output_go(self) -> None:
-        timer, self._output_timer = self._output_timer, None
-        if timer is not None:
-            self._api.stop_watching(timer)
-            self._api.release(_OUTPUT)
 
     # -- messages ----------------------------------------------------------------------------------
 
@@ -465,9 +426,3 @@ def _can_link() -> bool:
     from importlib.machinery import PathFinder
 
     return PathFinder.find_spec("cryptography") is not None
-
-
-def _ends_at(info: Mapping[str, Any]) -> float | None:
-    """Return when the job's time is up, as `Plugin.now` counts."""
-    expiration = resources.expiration(info["R"])
-    return None if expiration is None else monotonic() + expiration - time()

@@ -15,7 +15,8 @@ from time import monotonic
 
 from fluxpmix.host.effects import Buffer
 from fluxpmix.pmix.light import partial
-from fluxpmix.shell.flux.api import Request, Shell, ShellError
+from fluxpmix.shell.flux.api import Shell
+from fluxpmix.shell.flux.handle import Request, ShellError
 
 # The service's methods; the last two are for `lateral`.
 MESSAGE, END, ALIVE, LINK, CERTIFICATE = "pmix-message", "pmix-end", "pmix-alive", "pmix-link", "pmix-certificate"

@@ -12,7 +12,8 @@ from fluxpmix.job import idset
 from fluxpmix.pmix.light import contextmanager
 from fluxpmix.pmix.types import Info
 from fluxpmix.shell.flux import binding, topology
-from fluxpmix.shell.flux.api import Shell, ShellError
+from fluxpmix.shell.flux.api import Shell
+from fluxpmix.shell.flux.handle import ShellError
 from fluxpmix.shell.local import machine
 from fluxpmix.shell.local.guard import Guard
 from fluxpmix.shell.server import Site, stops

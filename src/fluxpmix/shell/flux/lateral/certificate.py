@@ -9,7 +9,8 @@ import errno
 import os
 from collections.abc import Callable
 
-from fluxpmix.shell.flux.api import Request, Shell, ShellError
+from fluxpmix.shell.flux.api import Shell
+from fluxpmix.shell.flux.handle import Request, ShellError
 from fluxpmix.shell.tls import Identity, new_identity
 
 

@@ -14,7 +14,8 @@ from struct import Struct
 from time import monotonic
 
 from fluxpmix.host.effects import Buffer
-from fluxpmix.shell.flux.api import Shell, ShellError
+from fluxpmix.shell.flux.api import Shell
+from fluxpmix.shell.flux.handle import ShellError
 from fluxpmix.shell.flux.lateral.certificate import Certificate
 from fluxpmix.shell.flux.lateral.polling import Polling
 from fluxpmix.shell.local.reactor import WRITE

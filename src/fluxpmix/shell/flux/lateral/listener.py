@@ -11,7 +11,8 @@ from collections.abc import Callable
 from socket import create_server, socket
 
 from fluxpmix.host.effects import Buffer, Level
-from fluxpmix.shell.flux.api import Request, Shell
+from fluxpmix.shell.flux.api import Shell
+from fluxpmix.shell.flux.handle import Request
 from fluxpmix.shell.flux.lateral.address import own_address
 from fluxpmix.shell.flux.lateral.certificate import Certificate
 from fluxpmix.shell.flux.lateral.link import NUMBER, RANK
