@@ -69,11 +69,48 @@ def monitor(path: str) -> None:
         ]
         found = client.monitor(Info(a.MONITOR_FILE, path), Status.MONITOR_FILE_ALERT, directives)
         say("watched", find(found, a.MONITOR_ID))
-        try:
-            client.monitor(Info(a.MONITOR_HEARTBEAT, True, DataType.BOOL), Status.MONITOR_HEARTBEAT_ALERT)
-        except PmixError as error:
-            say("heartbeat", describe(error.status))
     say("alert", came.wait(30))
+    client.fence()
+
+
+def heartbeats() -> None:
+    """Rank 0 beats, falls silent, beats and falls silent again; then it wants no more of it."""
+    mine = -3500
+    heard: list[str] = []
+    came = threading.Event()
+
+    def hear(status: int, _source: Proc, infos: Infos) -> None:
+        heard.append(f"{status} {find(infos, a.EVENT_AFFECTED_PROC).rank} {find(infos, a.MONITOR_ID)}")
+        came.set()
+
+    client.register_event_handler([mine], hear)
+    client.fence()
+    every = Info(a.MONITOR_HEARTBEAT_TIME, 1, DataType.UINT32)
+    beat = Info(a.MONITOR_HEARTBEAT, True, DataType.BOOL)
+    if me == 0:
+        try:
+            client.monitor(beat, mine, [Info(a.MONITOR_HEARTBEAT_DROPS, 1, DataType.UINT32)])
+        except PmixError as error:
+            say("without a time", describe(error.status))
+        drops = Info(a.MONITOR_HEARTBEAT_DROPS, 1, DataType.UINT32)
+        client.monitor(beat, mine, [every, drops, Info(a.MONITOR_ID, "mine")])
+        for _ in range(2):
+            until = time.monotonic() + 3
+            while time.monotonic() < until:
+                client.heartbeat()
+                time.sleep(0.2)
+            say("while beating", len(heard))
+            came.clear()
+            heard.clear()
+            came.wait(30)
+            say("silent", *heard)
+            heard.clear()
+        client.monitor(Info(a.MONITOR_CANCEL, "mine"), 0)
+        time.sleep(3)
+        say("cancelled", len(heard))
+    else:
+        came.wait(30)
+        say("heard", *heard)
     client.fence()
 
 
@@ -96,5 +133,11 @@ def kill() -> None:
 
 
 what, *rest = sys.argv[1:]
-{"credentials": lambda: credentials(rest), "time": more_time, "monitor": lambda: monitor(*rest), "kill": kill}[what]()
+{
+    "credentials": lambda: credentials(rest),
+    "time": more_time,
+    "monitor": lambda: monitor(*rest),
+    "heartbeats": heartbeats,
+    "kill": kill,
+}[what]()
 client.finalize()

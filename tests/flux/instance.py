@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from launching import CLIENTS as CLIENTS
+from launching import HEARTBEATS_SEEN as HEARTBEATS_SEEN
 from launching import SOURCE, Result
 from launching import mpi_data_says as mpi_data_says
 from launching import sets_seen as sets_seen

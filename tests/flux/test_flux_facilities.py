@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
-from instance import CLIENTS, Instance
+from instance import CLIENTS, HEARTBEATS_SEEN, Instance
 
 pytestmark = pytest.mark.flux
 
@@ -29,6 +30,16 @@ def test_flux_gives_the_job_more_time(two: Instance, server: str) -> None:
     log = two.flux("job", "eventlog", "--format=json", two.flux("job", "last"))
     updates = [event["context"] for event in map(json.loads, log.splitlines()) if event["name"] == "jobspec-update"]
     assert updates == [{"attributes.system.duration": 160.0}]
+
+
+def test_a_file_that_nobody_writes_to_raises_an_alert_on_all_nodes(two: Instance, server: str, tmp_path: Path) -> None:
+    path = tmp_path / "watched"
+    path.touch()
+    assert run(two, server, "monitor", str(path)) == ["0 alert True", "0 watched mine", "1 alert True"]
+
+
+def test_heartbeats_that_stay_away_raise_the_event_that_was_asked_for(two: Instance, server: str) -> None:
+    assert run(two, server, "heartbeats") == HEARTBEATS_SEEN
 
 
 def test_a_kill_by_command_is_told_as_one(two: Instance, server: str) -> None:

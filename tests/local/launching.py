@@ -157,6 +157,14 @@ def sets_seen(server: str) -> list[str]:
     return sorted(lines)
 
 
+# What two ranks of `clients/facilities.py heartbeats` print, sorted.
+HEARTBEATS_SEEN = sorted(
+    [
+        *("0 without a time PMIX_ERR_BAD_PARAM", "0 cancelled 0", "1 heard -3500 0 mine"),
+        *("0 while beating 0", "0 silent -3500 0 mine") * 2,
+    ]
+)
+
 # Open MPI without data in its fence: all by direct modex.
 SPARSE = ("--env=OMPI_MCA_pmix_base_collect_data=0", "--env=OMPI_MCA_pmix_base_async_modex=1")
 

@@ -231,6 +231,13 @@ class Look(Record):
     path: str
 
 
+class Heed(Record):
+    """See how much a process of this shell has sent so far (bytes), and tell the host as `heard(number, size)`."""
+
+    number: int
+    proc: Proc
+
+
 Effect: TypeAlias = (
     Send
     | Reply
@@ -255,4 +262,5 @@ Effect: TypeAlias = (
     | Extend
     | JobEnded
     | Look
+    | Heed
 )

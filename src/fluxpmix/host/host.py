@@ -277,6 +277,12 @@ class Host:
         self._monitors.looked(number, found, out)
         return out
 
+    def heard(self, number: int, size: int | None, now: float) -> list[Effect]:
+        """Take what came of a `Heed`: the bytes that came from a process; None: nobody can tell."""
+        out: list[Effect] = []
+        self._monitors.heard(number, size, out)
+        return out
+
     def fed(self, token: tuple[int, int], status: int, now: float) -> list[Effect]:
         """Take what came of a `Feed`."""
         out: list[Effect] = []

@@ -10,8 +10,11 @@ and libpmix keeps a silent second connection of that rank, as it would for a chi
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Collection, Iterator
 from struct import unpack, unpack_from
+
+from fluxpmix.pmix.light import suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,6 +73,34 @@ def in_handshake(ports: Collection[int], known: Collection[int] = ()) -> int | N
     return found[0] if len(found) == 1 else None
 
 
+def newcomer(entered: deque[int], ports: Collection[int]) -> int | None:
+    """Take from `entered`, oldest first, the connection that libpmix's thread is just taking in; as `in_handshake`.
+
+    Those that were taken in before, or are gone, are taken out too. Meanwhile another thread may add some.
+    """
+    import _socket
+    import fcntl
+
+    for descriptor in tuple(entered):
+        found, probe = False, None
+        try:
+            if not fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_NONBLOCK:
+                probe = _socket.socket(fileno=os.dup(descriptor))
+                found = _has_been_read(probe, ports)
+                if not found:
+                    continue  # it has still to be read from
+        except OSError:
+            pass  # gone
+        finally:
+            if probe is not None:
+                probe.close()
+        with suppress(ValueError):
+            entered.remove(descriptor)
+        if found:
+            return descriptor
+    return None
+
+
 def sever(descriptor: int, *, let_in: bool = False) -> None:
     """Take the connection on `descriptor` away from its peer, and leave libpmix a silent one.
 
@@ -119,6 +150,16 @@ def connections(ports: Collection[int]) -> dict[int, bool]:
 
 def bytes_taken(descriptor: int, ports: Collection[int]) -> int | None:
     """Return how many bytes the peer of a connection to one of `ports` has taken; None where it is none any more."""
+    return _told(descriptor, ports, _BYTES_ACKED)
+
+
+def bytes_sent(descriptor: int, ports: Collection[int]) -> int | None:
+    """Return how many bytes have come from that peer."""
+    return _told(descriptor, ports, _BYTES_RECEIVED)
+
+
+def _told(descriptor: int, ports: Collection[int], at: int) -> int | None:
+    """Return what stands at `at` of the kernel's `struct tcp_info`."""
     import _socket
 
     try:
@@ -129,10 +170,9 @@ def bytes_taken(descriptor: int, ports: Collection[int]) -> int | None:
         probe.getpeername()
         if probe.getsockname()[1] not in ports:
             return None
-        taken: int = unpack_from(
-            "Q", probe.getsockopt(_socket.IPPROTO_TCP, _socket.TCP_INFO, _TCP_INFO_BYTES), _BYTES_ACKED
-        )[0]
-        return taken
+        info = probe.getsockopt(_socket.IPPROTO_TCP, _socket.TCP_INFO, _TCP_INFO_BYTES)
+        number: int = unpack_from("Q", info, at)[0]
+        return number
     except OSError:
         return None
     finally:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections import deque
 from collections.abc import Callable, Iterator
 from struct import iter_unpack, unpack_from
 
@@ -38,6 +39,7 @@ Judge: TypeAlias = Callable[[int], Verdict]
 _RTLD_NOW_NOLOAD = 0x2 | 0x4
 _RTLD_DI_LINKMAP = 2
 _READ_WRITE = 0x1 | 0x2
+_NEWCOMERS = 4096  # as many as may connect at once
 # Tags of an ELF file's dynamic section, and the sizes of its records (64 bits).
 _PLTRELSZ, _STRTAB, _SYMTAB, _RELA, _RELASZ, _STRSZ, _JMPREL = 2, 5, 6, 7, 8, 10, 23
 
@@ -57,6 +59,7 @@ class Gate:
         self._waiting = Waiting(self._heard)
         self._knocks: dict[int, int] = {}  # by our end's port: the connection that is to come in
         self.refused = 0
+        self.entered: deque[int] = deque(maxlen=_NEWCOMERS)  # let in, and not yet known to somebody by name
         self._slot = _import_slot(library, b"accept")
         self._real = library.lib.accept
         self._saved = self._slot[0]
@@ -79,6 +82,7 @@ class Gate:
             waited = self._knocks.pop(_peer_port(descriptor), None) if self._knocks else None
             if waited is not None:
                 os.close(descriptor)
+                self.entered.append(waited)
                 return waited
             try:
                 verdict = self._judge(descriptor)
@@ -87,6 +91,7 @@ class Gate:
                 ffi.errno = errno.EAGAIN
                 raise
             if verdict is None:
+                self.entered.append(descriptor)
                 return descriptor
             if isinstance(verdict, str):
                 self.refused += 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from fluxpmix.pmix import decoding
+from fluxpmix.pmix import attributes, decoding
 from fluxpmix.pmix.completions import completions, report
 from fluxpmix.pmix.decoding import QueryArray, encoded, take_infos
 from fluxpmix.pmix.events import Events
@@ -156,6 +156,16 @@ class Requests(Events):
         library = self._begin("PMIx_Process_monitor")
         with infos(library, [what]) as watched, infos(library, directives) as array:
             return self._results("PMIx_Process_monitor", watched.pointer, error, array.pointer, array.count)
+
+    def heartbeat(self) -> None:
+        """Say that this process is alive, to a server that it has asked to monitor its heartbeats; does not wait.
+
+        Raises `PmixError`. Standard 4.2, section 12.3 (PMIx_Heartbeat).
+        """
+        library = self._begin("PMIx_Heartbeat")
+        null = library.ffi.NULL
+        with infos(library, [Info(attributes.SEND_HEARTBEAT, True)]) as beat:
+            check(library.lib.PMIx_Process_monitor_nb(beat.pointer, 0, null, 0, null, null), "PMIx_Heartbeat")
 
     def credential(self, directives: Directives | None = None) -> bytes:
         """Return a credential of this process.

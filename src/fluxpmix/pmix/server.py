@@ -19,10 +19,12 @@ from collections.abc import Callable, Collection
 
 from fluxpmix.pmix import module_table, upcalls
 from fluxpmix.pmix.admission import (
+    bytes_sent,
     bytes_taken,
     connections,
     in_handshake,
     listening_ports,
+    newcomer,
     release_kept,
     send_at_once,
     sever,
@@ -36,6 +38,7 @@ from fluxpmix.pmix.library import scrub_environment
 from fluxpmix.pmix.light import signal, suppress
 from fluxpmix.pmix.module_table import Answer, Entry
 from fluxpmix.pmix.replies import Open, Replies, answers_partly
+from fluxpmix.pmix.sensor import hand_up
 from fluxpmix.pmix.status import check
 from fluxpmix.pmix.types import Directives, GroupOperation, Infos, Proc, find
 from fluxpmix.pmix.values import infos
@@ -102,6 +105,7 @@ class Server(HostCalls):
         self._admit = admit
         self._tools: dict[int, int | None] = {}  # open ToolConnected upcalls: the connection of each
         self._served_tools: dict[Proc, int] = {}  # tools that are let in: the connection of each
+        self._connections: dict[Proc, int] = {}  # of clients, the last of each
         self._completions = completions(library)
         self._replies = Replies(library)
         self._ids = itertools.count(1)
@@ -146,6 +150,8 @@ class Server(HostCalls):
         check(status, "PMIx_server_init")
         self._ports = tuple(sorted(set(listening_ports()) - set(before)))
         send_at_once(self._ports)
+        if upcalls.Monitor in self._serves:
+            hand_up(library)
 
     def close(self) -> None:
         """Answer what is open with an error and stop the server. Safe to call twice.
@@ -198,6 +204,7 @@ class Server(HostCalls):
                 break
             self._flush()
             before = connections(self._ports)
+        self._connections.pop(proc, None)
         if proc in self._inside:
             self._inside.discard(proc)
             self._forsaken = True
@@ -242,6 +249,14 @@ class Server(HostCalls):
             else:
                 found[proc] = taken
         return found
+
+    def heard_from(self, proc: Proc) -> int | None:
+        """Return how many bytes a client or tool has sent so far; None where its connection is not known, or is gone.
+
+        Whatever it asks for counts, and so does each heartbeat (PMIx_Heartbeat). Connections are known where a gate is.
+        """
+        connection = self._connections.get(proc, self._served_tools.get(proc))
+        return None if connection is None else bytes_sent(connection, self._ports)
 
     def hang_up(self, tool: Proc) -> None:
         """End the connection of a tool; libpmix hears of it as of one that has gone."""
@@ -334,6 +349,10 @@ class Server(HostCalls):
             return SUCCESS
         if upcalls.ClientFinalized in self._serves:
             self._inside.add(fields[0])
+        if self._gate is not None and upcalls.Monitor in self._serves:
+            connection = newcomer(self._gate.entered, self._ports)
+            if connection is not None:
+                self._connections[fields[0]] = connection
         # The client is let in at once, as 4.2 does in any case: what the host answers changes nothing.
         if upcalls.ClientConnected in self._serves:
             self._offer(entry, fields, self._library.ffi.NULL, data)

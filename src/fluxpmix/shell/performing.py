@@ -17,6 +17,7 @@ from fluxpmix.host.effects import (
     Extend,
     Feed,
     Forget,
+    Heed,
     JobEnded,
     Level,
     Listen,
@@ -97,6 +98,7 @@ class Performer:
             Unseal: self._unseal,
             Extend: self._extend,
             Look: self._look,
+            Heed: self._heed,
             Forget: lambda effect: server.forget(effect.nspace),
             Raise: lambda effect: carrier.raise_job(effect.message, effect.exit_code),
             JobEnded: lambda effect: carrier.job_ended(effect.first),
@@ -220,6 +222,9 @@ class Performer:
 
         found = tuple((number, resident(pid)) for number, pid in effect.tasks)
         self._run(partial(self._host.measured, effect.token, resident(), found))
+
+    def _heed(self, effect: Heed) -> None:
+        self._run(partial(self._host.heard, effect.number, self._server.heard_from(effect.proc)))
 
     def _look(self, effect: Look) -> None:
         self._run(partial(self._host.looked, effect.number, _file_facts(effect.path)))

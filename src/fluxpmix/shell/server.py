@@ -243,6 +243,10 @@ class JobServer:
 
         return Outlets(server.tool_progress, send, server.hang_up, log)
 
+    def heard_from(self, proc: Proc) -> int | None:
+        """Return how many bytes a client has sent so far; None where its connection is not known, or is gone."""
+        return self._open_server().heard_from(proc)
+
     def request_modex(self, proc: Proc, done: Callable[[int, bytes], None]) -> None:
         """Ask libpmix for what local `proc` put; `done` runs on libpmix's thread."""
         self._open_server().request_modex(proc, done)
@@ -296,8 +300,7 @@ class JobServer:
         Clients are not asked for munge's credentials: the gate knows whose they are. Where munge has gone and
         left its socket behind, libpmix would wait for it 2 s.
         """
-        # libpmix's monitors of files and heartbeats are of no use, or worse: `host/monitor.py`.
-        wanted = {_SECURITY: "native", "PMIX_MCA_psensor": "^file,heartbeat"}
+        wanted = {_SECURITY: "native"}
         if self._job.size * len(self.ranks) <= _SMALL and self._library.version >= (5, 0, 0):
             wanted[_DATASTORE] = "hash"
         fresh = {name: value for name, value in wanted.items() if name not in os.environ}
