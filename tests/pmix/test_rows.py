@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from installed import VERSIONS
 from live import HERE, PRELUDE, SOURCE, directories, library, lone_server
 
-from fluxpmix.pmix import attributes
+from fluxpmix.pmix import attributes, host_calls
 from fluxpmix.pmix.library import Library
+from fluxpmix.pmix.rows import batches
 from fluxpmix.pmix.server import Server
 from fluxpmix.pmix.status import check
 from fluxpmix.pmix.types import Column, DataArray, DataType, Info, Infos, Proc, Rows
@@ -56,6 +57,10 @@ def one_by_one(rows: Rows) -> Infos:
         )
         for at in range(rows.count)
     )
+
+
+def written_out(item: Info | Rows) -> Infos:
+    return one_by_one(item) if isinstance(item, Rows) else (item,)
 
 
 def decoded(library: Library, *items: Info | Rows) -> Infos:
@@ -130,15 +135,23 @@ def test_rows_stand_among_other_infos_where_they_were_put(version: str) -> None:
 
 
 @EACH
-def test_a_job_registered_by_rows_tells_every_rank_its_own(version: str, tmp_path: Path) -> None:
-    # 300 ranks, more than are copied at a time; one of them asks for those at the ends.
+@pytest.mark.parametrize("gds", ["", "hash"])
+@pytest.mark.parametrize("most", [4096, 97, 1])
+def test_a_job_registered_by_rows_tells_every_rank_its_own(
+    version: str, gds: str, most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # 300 ranks, more than are copied at a time, and `most` in a call where libpmix allows; one asks for all.
+    monkeypatch.setattr(host_calls, "_MOST_ROWS", most)
+    if gds:
+        monkeypatch.setenv("PMIX_MCA_gds", gds)
     program = """
 from fluxpmix.pmix import attributes
 with Client() as client:
-    for rank in (0, 1, 255, 256, 299):
+    for rank in range(300):
         got = [client.get(key, Proc("job", rank), {"pmix.optional": True})
                for key in (attributes.LOCAL_RANK, attributes.GLOBAL_RANK, attributes.APPNUM)]
         print(rank, *got)
+    print(client.get(attributes.WDIR, client.job, {"pmix.optional": True}))
 """
     found, count = library(version), 300
     nodes = [f"node{at}" for at in range(3)]
@@ -158,6 +171,7 @@ with Client() as client:
                 Info(attributes.NSDIR, str(tmp_path)),
                 Info(attributes.TMPDIR, str(tmp_path)),
                 ranks(count),
+                Info(attributes.WDIR, "/somewhere"),
             ],
         )
         server.register_client(Proc("job", 0), os.getuid(), os.getgid())
@@ -167,8 +181,26 @@ with Client() as client:
         seen = subprocess.run(client, env=environment, capture_output=True, text=True, timeout=60, check=False)
         server.deregister_client(Proc("job", 0))
         server.deregister_nspace("job")
-    wanted = "".join(f"{rank} {rank % 128} {rank} 0\n" for rank in (0, 1, 255, 256, 299))
-    assert (seen.stdout, seen.returncode) == (wanted, 0), seen.stderr
+    wanted = "".join(f"{rank} {rank % 128} {rank} 0\n" for rank in range(count))
+    assert (seen.stdout, seen.returncode) == (f"{wanted}/somewhere\n", 0), seen.stderr
+
+
+@PROPERTY
+@given(
+    rows(),
+    st.integers(1, 700),
+    st.lists(st.sampled_from([Info("before", "x", DataType.STRING), Info(KEY, DataArray(DataType.INFO, ()))])),
+)
+def test_batches_tell_all_once_and_of_processes_in_order(given_: Rows, most: int, others: list[Info]) -> None:
+    whole = [*others, given_, *others]
+    parts = list(batches(whole, most))
+    first, of_processes = parts[0], [item for part in parts for item in part if item.key == KEY]
+    assert [item for part in parts for item in part if item.key != KEY] == [item for item in first if item.key != KEY]
+    assert [info for item in of_processes for info in written_out(item)] == [
+        info for item in whole if item.key == KEY for info in written_out(item)
+    ]
+    sizes = [sum(len(written_out(item)) for item in part if item.key == KEY) for part in parts]
+    assert all(size <= most for size in sizes) and all(sizes[1:])
 
 
 # -- what does not fit ----------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ wait for libpmix's thread and say so where they do not. Standard 4.2, chapter 17
 from __future__ import annotations
 
 from _thread import LockType
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from fluxpmix.pmix import attributes, decoding
 from fluxpmix.pmix.completions import SUCCESS, Completions
@@ -17,7 +17,7 @@ from fluxpmix.pmix.packing import UnpackedInfos, pack_infos
 from fluxpmix.pmix.replies import nspace_bytes
 from fluxpmix.pmix.status import check
 from fluxpmix.pmix.structures import DeviceDistance, read
-from fluxpmix.pmix.types import DataType, Directives, Info, Infos, IofChannel, Proc, Range, Regex
+from fluxpmix.pmix.types import DataType, Directives, Info, Infos, IofChannel, Proc, Range, Regex, Rows
 from fluxpmix.pmix.values import ProcArray, decode_value, infos
 
 TYPE_CHECKING = False
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fluxpmix.pmix.library import Library
 
 _GPU = 2  # PMIX_DEVTYPE_GPU
+_MOST_ROWS = 1024  # processes in one call of a registration: 5 MiB, which stay in the processor's cache
 
 
 class HostCalls(Events):
@@ -41,11 +42,13 @@ class HostCalls(Events):
     def register_nspace(self, nspace: str, nlocal: int, directives: Directives | None = None) -> None:
         """Register a namespace of which `nlocal` processes run here (negative: update a known one).
 
-        Raises `PmixError`. Standard 4.2, section 17.2 (PMIx_server_register_nspace).
+        What is told of many processes goes to libpmix in parts, so that only one of them takes memory beside its
+        copy. Raises `PmixError`. Standard 4.2, section 17.2 (PMIx_server_register_nspace).
         """
         name = nspace_bytes(nspace)
-        with infos(self._library, directives) as array:
-            self._blocking("PMIx_server_register_nspace", name, nlocal, array.pointer, array.count)
+        for part in self._parts(directives):
+            with infos(self._library, part) as array:
+                self._blocking("PMIx_server_register_nspace", name, nlocal, array.pointer, array.count)
 
     def deregister_nspace(self, nspace: str) -> None:
         """Drop a namespace and all that libpmix keeps for it; unknown ones are no error.
@@ -318,6 +321,20 @@ class HostCalls(Events):
             check(self._library.lib.PMIx_Register_attributes(encoded(function), argv.pointer), call)
 
     # -- inside --------------------------------------------------------------------------------
+
+    def _parts(self, directives: Directives | None) -> Iterable[Directives | None]:
+        """Return the directives of a registration for one call after another.
+
+        From 5.0 on libpmix adds what a later call tells of processes; 4.2 would share the namespace's data twice.
+        """
+        if directives is None or isinstance(directives, Mapping) or self._library.version < (5, 0):
+            return (directives,)
+        items = list(directives)
+        if sum(item.count for item in items if isinstance(item, Rows)) <= _MOST_ROWS:
+            return (items,)
+        from fluxpmix.pmix.rows import batches
+
+        return batches(items, _MOST_ROWS)
 
     def _proc(self, proc: Proc) -> ProcArray:
         return ProcArray(self._library, (proc,))

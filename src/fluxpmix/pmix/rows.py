@@ -2,14 +2,17 @@
 
 `values.InfoArray` calls `fill_rows` for each `Rows` in a registration. Every row is the same but for
 its numbers, so one row is written through cffi, copied as bytes, and each column then written by one
-strided assignment: 100,000 ranks of nine attributes are a few hundredths of a second a column.
+strided assignment: 100,000 ranks of nine attributes are a few hundredths of a second a column. `batches`
+makes several registrations of one that would take much memory (`host_calls.py`).
 """
 
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterator, Sequence
 
-from fluxpmix.pmix.types import DataType, Info, Rows
+from fluxpmix.pmix import attributes
+from fluxpmix.pmix.types import Column, DataType, Info, Rows
 from fluxpmix.pmix.values import fill_info, resolve
 
 TYPE_CHECKING = False
@@ -70,6 +73,35 @@ def fill_rows(ffi: Any, outer: Any, rows: Rows, keep: list[Any]) -> None:
     view = memoryview(ffi.buffer(outer, rows.count * info_size)).cast("B")
     pointers = array("Q", range(outer_at, outer_at + rows.count * array_size, array_size))
     _assign(view, value, info_size, pointers)
+
+
+def batches(items: Sequence[Info | Rows], most: int) -> Iterator[list[Info | Rows]]:
+    """Yield a registration in parts of at most `most` processes' arrays each; what is not of processes comes first."""
+    part = [item for item in items if item.key != attributes.PROC_INFO_ARRAY]
+    room = most
+    for item in items:
+        if item.key != attributes.PROC_INFO_ARRAY:
+            continue
+        count = item.count if isinstance(item, Rows) else 1
+        for start in range(0, count, most):
+            size = min(most, count - start)
+            if size > room:
+                yield part
+                part, room = [], most
+            part.append(_slice(item, start, start + size) if isinstance(item, Rows) else item)
+            room -= size
+    yield part
+
+
+def _slice(rows: Rows, start: int, end: int) -> Rows:
+    """Return some of the rows, which share no memory with them."""
+    if end - start == rows.count:
+        return rows
+    columns = [
+        Column(each.key, each.type, each.values[start:end] if isinstance(each.values, array) else each.values)
+        for each in rows.columns
+    ]
+    return Rows(rows.key, end - start, tuple(columns))
 
 
 def _repeat(ffi: Any, pointer: Any, size: int, count: int) -> None:
