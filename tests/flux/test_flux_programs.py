@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from installed import find_libpmix as libpmix
 from instance import CLIENTS, Instance, mpi_data_says
+from launching import SPARSE
 from test_mpi import EXAMPLES, compiled
 
 pytestmark = pytest.mark.flux
@@ -54,6 +55,20 @@ def test_an_mpi4py_program_says_hello(two: Instance) -> None:
 def test_an_mpi_program_that_needs_more_than_a_fence_gets_the_right_answer(two: Instance, what: str) -> None:
     pytest.importorskip("mpi4py")
     assert two.run("-N2", "-n4", sys.executable, CLIENTS / "mpi_data.py", what).lines == mpi_data_says(what)
+
+
+@pytest.mark.mpi5
+def test_a_job_and_one_that_it_spawned_connect_by_a_published_name(two: Instance) -> None:
+    pytest.importorskip("mpi4py")
+    command = ("-o", "pmix.oversubscribe=on", sys.executable, CLIENTS / "mpi_data.py", "jobs")
+    assert two.run("-N2", "-n4", *command).lines == mpi_data_says("jobs")
+
+
+@pytest.mark.mpi5
+def test_a_program_gets_the_right_answer_without_data_in_its_fence(two: Instance) -> None:
+    pytest.importorskip("mpi4py")
+    command = (sys.executable, CLIENTS / "mpi_data.py", "sums")
+    assert two.run("-N2", "-n4", *SPARSE, *command).lines == mpi_data_says("sums")
 
 
 def test_a_task_finds_what_flux_looks_for_and_nothing_of_ours(two: Instance) -> None:

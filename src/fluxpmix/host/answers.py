@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from fluxpmix.host import spawnrequest
+from fluxpmix.host import scheduled, spawnrequest
 from fluxpmix.host.directory import Directory
 from fluxpmix.host.pset import ProcessSets
 from fluxpmix.pmix import attributes
@@ -62,7 +62,7 @@ class Row:
 class Known:
     """What the shells that were asked know: of their processes by rank, of the groups that they have members of."""
 
-    __slots__ = ("groups", "memory", "now", "rows")
+    __slots__ = ("groups", "memory", "now", "rows", "scheduled")
 
     def __init__(
         self,
@@ -70,11 +70,13 @@ class Known:
         groups: Mapping[str, tuple[Proc, ...]],
         memory: Mapping[int, tuple[int, dict[int, int]]],
         now: float,
+        scheduled: Mapping[tuple[str, str], str] | None = None,
     ) -> None:
         self.rows = rows
         self.groups = groups
         self.memory = memory  # bytes of each shell, and of its processes by number
         self.now = now
+        self.scheduled = scheduled or {}  # what the scheduler says, by question
 
 
 class Asked:
@@ -102,14 +104,20 @@ class Asked:
 class Answers:
     """What one shell answers, to itself: the shells that know more have been asked."""
 
-    def __init__(self, directory: Directory, me: int, ends_at: float | None, psets: ProcessSets) -> None:
+    def __init__(
+        self, directory: Directory, me: int, ends_at: float | None, psets: ProcessSets, scheduler: bool = False
+    ) -> None:
         self._directory = directory
         self._me = me
         self.ends_at = ends_at  # may change while the job runs
         self._psets = psets
+        self._keys_known = (*KEYS, *scheduled.KEYS) if scheduler else tuple(KEYS)
 
     def answer(self, key: str, item: QueryItem, known: Known) -> list[Info]:
         """Return what answers a key, nothing where there is nothing to say."""
+        for question in scheduled.questions(item):
+            if question[0] == key and question in known.scheduled:
+                return [Info(key, known.scheduled[question], DataType.STRING)]
         method = _BY_NAME.get(key)
         info = method(self, key, Asked(self._directory, item), known) if method is not None else None
         if info is None:
@@ -255,7 +263,7 @@ class Answers:
         return Info(key, ",".join(map(str, spawnrequest.HONOURED)), DataType.STRING)
 
     def _keys(self, key: str, asked: Asked, known: Known) -> Info | None:
-        return Info(key, ",".join(KEYS), DataType.STRING)
+        return Info(key, ",".join(self._keys_known), DataType.STRING)
 
 
 _NOBODY = Row(state=UNKNOWN)

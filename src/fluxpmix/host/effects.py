@@ -224,6 +224,14 @@ class Extend(Record):
     infos: Infos = ()
 
 
+class Enquire(Record):
+    """Ask the scheduler what `key` wants to know of `subject` ("": this job); tell the host as `enquired`."""
+
+    token: int
+    key: str
+    subject: str
+
+
 class Look(Record):
     """Look at a file, and tell the host as `looked(number, found)`."""
 
@@ -263,4 +271,5 @@ Effect: TypeAlias = (
     | JobEnded
     | Look
     | Heed
+    | Enquire
 )

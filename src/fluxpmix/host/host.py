@@ -63,6 +63,7 @@ class Host:
         oversubscribe: bool = False,
         sees_all_output: bool = False,
         stop: str | None = None,
+        scheduler: bool = False,
         owner: tuple[int, int] = (0, 0),
         key: bytes = b"",
     ) -> None:
@@ -72,8 +73,9 @@ class Host:
         `ends_at` is when the job's time is up (as `now`). Many hosts of one job in one process may share a
         `directory`. `oversubscribe` is whether spawned processes may be more than there are slots.
         `sees_all_output`: `task_output` tells of the tasks of all shells, not of this one's alone.
-        `stop` is where processes wait for a debugger (`debug.STOPS`), `owner` the job's user and group, and `key`
-        random bytes of this shell's own, that sign what it says of them.
+        `scheduler`: there is one that can be asked (`Enquire`). `stop` is where processes wait for a debugger
+        (`debug.STOPS`), `owner` the job's user and group, and `key` random bytes of this shell's own, that sign what
+        it says of them.
         """
         self._job = job
         self._me = shell_rank
@@ -105,7 +107,7 @@ class Host:
         self._debugging = Debugging(self._events, self._directory, job, shell_rank, stop)
         self._monitors = Monitors(self._events, self._directory, Proc(f"{job.nspace}.shell", shell_rank))
         self._psets = ProcessSets(self._directory, job, shell_rank)
-        self._queries = Queries(self._directory, shell_rank, ends_at, self._psets, self._groups)
+        self._queries = Queries(self._directory, shell_rank, ends_at, self._psets, self._groups, scheduler)
         self._reaching: tuple[Capability, ...] = (
             self._dmodex,
             self._datastore,
@@ -328,6 +330,12 @@ class Host:
         """Take what came of a `Measure`: the bytes that this shell has, and its tasks by number."""
         out: list[Effect] = []
         self._queries.measured(token, own, tasks, now, out)
+        return out
+
+    def enquired(self, token: int, text: str | None, now: float) -> list[Effect]:
+        """Take what came of an `Enquire`; None: nobody knows."""
+        out: list[Effect] = []
+        self._queries.enquired(token, text, now, out)
         return out
 
     def tick(self, now: float) -> list[Effect]:

@@ -4,7 +4,7 @@
 this shell's tasks; `answers.py` has what each key is answered with. Keys about processes of other nodes, and
 groups, are collected from their shells, once for all keys of a request; a shell that does not answer in time,
 or is lost, leaves its rows without a state, and the answer is a partial one. Questions of which attributes are
-supported libpmix answers, by what `supported.py` says of this host.
+supported libpmix answers, by what `supported.py` says of this host. What the scheduler knows it is asked for.
 
     TABLE  generation: the asker's token; operation: whether memory is to be measured
     ROWS   generation: the token asked with; block: ((number, pid, exit code, state), ...), ((group, members), ...),
@@ -15,12 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fluxpmix.host import wire
+from fluxpmix.host import scheduled, wire
 from fluxpmix.host.answers import CONNECTED, OF_ALL, RUNNING, TERMINATED, Answers, Asked, Known, Row
 from fluxpmix.host.capability import Capability
 from fluxpmix.host.directives import timeout
 from fluxpmix.host.directory import Directory, Member
-from fluxpmix.host.effects import Effect, Measure, Reply, Send
+from fluxpmix.host.effects import Effect, Enquire, Measure, Reply, Send
 from fluxpmix.host.frames import NO_DIGEST, Message, Tag, encode
 from fluxpmix.host.group import Groups
 from fluxpmix.host.pset import ProcessSets
@@ -39,9 +39,9 @@ PATIENCE = 5.0
 
 
 class _Open:
-    """A request that waits for rows of other shells."""
+    """A request that waits for rows of other shells, or for the scheduler."""
 
-    __slots__ = ("deadline", "groups", "memory", "queries", "rows", "shells", "upcall")
+    __slots__ = ("deadline", "groups", "memory", "queries", "questions", "rows", "said", "shells", "upcall")
 
     def __init__(self, upcall: Query, shells: set[int], deadline: float) -> None:
         self.upcall = upcall.id
@@ -51,6 +51,13 @@ class _Open:
         self.rows: dict[int, Row] = {}
         self.groups: dict[str, tuple[Proc, ...]] = {}
         self.memory: dict[int, tuple[int, dict[int, int]]] = {}  # by shell
+        self.questions: set[tuple[str, str]] = set()  # to the scheduler
+        self.said: dict[tuple[str, str], str] = {}
+
+    @property
+    def complete(self) -> bool:
+        """Whether all have answered."""
+        return not self.shells and not self.questions
 
     def heard_of(self, groups: Mapping[str, tuple[Proc, ...]]) -> None:
         """Take a shell's word for its groups: who is known to be gone to one shell is gone."""
@@ -66,11 +73,20 @@ class Queries(Capability):
     takes = (Tag.TABLE, Tag.ROWS)
 
     def __init__(
-        self, directory: Directory, me: int, ends_at: float | None, psets: ProcessSets, groups: Groups
+        self,
+        directory: Directory,
+        me: int,
+        ends_at: float | None,
+        psets: ProcessSets,
+        groups: Groups,
+        scheduler: bool = False,
     ) -> None:
+        """`scheduler`: the carrier has one that can be asked."""
         self._directory = directory
         self._me = me
-        self.answers = Answers(directory, me, ends_at, psets)
+        self.answers = Answers(directory, me, ends_at, psets, scheduler)
+        self._scheduler = scheduler
+        self._enquiries: dict[int, tuple[int, tuple[str, str]]] = {}  # request and question, by token
         self._groups = groups
         self._rows = {number: Row() for number in directory.numbers_on(me)}
         self._open: dict[int, _Open] = {}  # by token
@@ -98,13 +114,20 @@ class Queries(Capability):
         seconds = min((timeout(item.qualifiers, PATIENCE) or PATIENCE for item in upcall.queries), default=PATIENCE)
         measures = any(attributes.QUERY_MEMORY_USAGE in item.keys for item in upcall.queries)
         one = _Open(upcall, others | {self._me} if measures else set(others), now + seconds)
-        if not one.shells:
+        if self._scheduler:
+            one.questions = {question for item in upcall.queries for question in scheduled.questions(item)}
+        if one.complete:
             self._answer(one, now, out)
             return
         self._tokens = (self._tokens + 1) & 0xFFFFFFFF
         self._open[self._tokens] = one
-        frame = encode(Message(Tag.TABLE, int(measures), self._tokens, NO_DIGEST))
-        out.extend(Send(shell, frame) for shell in sorted(others))
+        if others:
+            frame = encode(Message(Tag.TABLE, int(measures), self._tokens, NO_DIGEST))
+            out.extend(Send(shell, frame) for shell in sorted(others))
+        for question in sorted(one.questions):
+            self._measures += 1
+            self._enquiries[self._measures] = (self._tokens, question)
+            out.append(Enquire(self._measures, *question))
         if measures:
             self._measure(self._me, self._tokens, out)
 
@@ -149,6 +172,17 @@ class Queries(Capability):
             self._open[generation].memory[shell] = (own, dict(tasks))
             self._heard(generation, shell, now, out)
 
+    def enquired(self, token: int, text: str | None, now: float, out: list[Effect]) -> None:
+        """Take what the scheduler says; None: it does not know."""
+        request, question = self._enquiries.pop(token)
+        one = self._open.get(request)
+        if one is None:
+            return  # it came too late
+        one.questions.discard(question)
+        if text is not None:
+            one.said[question] = text
+        self._end_if_complete(request, now, out)
+
     def _measure(self, shell: int, token: int, out: list[Effect]) -> None:
         self._measures += 1
         self._measuring[self._measures] = (shell, token)
@@ -163,15 +197,18 @@ class Queries(Capability):
 
     def _heard(self, token: int, shell: int, now: float, out: list[Effect]) -> None:
         """A shell has said what it knows; answer where all have."""
+        self._open[token].shells.discard(shell)
+        self._end_if_complete(token, now, out)
+
+    def _end_if_complete(self, token: int, now: float, out: list[Effect]) -> None:
         one = self._open[token]
-        one.shells.discard(shell)
-        if not one.shells:
+        if one.complete:
             del self._open[token]
             self._answer(one, now, out)
 
     def _answer(self, one: _Open, now: float, out: list[Effect]) -> None:
         one.heard_of(self._groups.groups)
-        known = Known({**one.rows, **self._rows}, one.groups, one.memory, now)
+        known = Known({**one.rows, **self._rows}, one.groups, one.memory, now, one.said)
         found: list[Info] = []
         missing = len(one.shells)
         for item in one.queries:
@@ -220,7 +257,7 @@ class Queries(Capability):
     def shell_lost(self, shell: int, now: float, out: list[Effect]) -> None:
         self._lost.add(shell)
         for token, one in list(self._open.items()):
-            if one.shells == {shell}:
+            if one.shells == {shell} and not one.questions:
                 # It stays among those that have not answered: the answer is a partial one.
                 del self._open[token]
                 self._answer(one, now, out)

@@ -6,7 +6,7 @@ here is done in this directory, and what is done stands here. Standard 4.2, sect
 
 from __future__ import annotations
 
-from fluxpmix.host import allocation, control, credential, monitor, spawnrequest
+from fluxpmix.host import allocation, control, credential, monitor, scheduled, spawnrequest
 from fluxpmix.host.answers import KEYS
 from fluxpmix.pmix import attributes as a
 from fluxpmix.pmix.attributes import Attribute
@@ -63,3 +63,7 @@ SUPPORTED: dict[str, tuple[Attribute, ...]] = {
     "PMIx_Log": _LOG,
     "PMIx_Log_nb": _LOG,
 }
+
+# Where there is a scheduler, too, that can be asked.
+_ASKED = (*_QUERY, *scheduled.KEYS, *(each for qualifiers in scheduled.KEYS.values() for each in qualifiers))
+WITH_A_SCHEDULER = {**SUPPORTED, "PMIx_Query_info": _ASKED, "PMIx_Query_info_nb": _ASKED}

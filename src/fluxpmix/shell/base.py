@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from fluxpmix.host.effects import Buffer, Effect, Level
 from fluxpmix.host.host import Host
 from fluxpmix.host.sized import Appetite
-from fluxpmix.host.supported import SUPPORTED
+from fluxpmix.host.supported import SUPPORTED, WITH_A_SCHEDULER
 from fluxpmix.job import idset
 from fluxpmix.pmix import attributes
 from fluxpmix.pmix.light import partial
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from fluxpmix.job.model import Job
     from fluxpmix.pmix.library import Library
     from fluxpmix.pmix.upcalls import Upcall
-    from fluxpmix.shell.carrier import Carrier
+    from fluxpmix.shell.carrier import Carrier, Enquiry
 
 # Starts a frame that carries what setup_application gave shell 0; a host's frame never starts so.
 SETUP_MAGIC = b"fluxpmix setup 1\n"
@@ -43,6 +43,8 @@ class Driver:
     `task_started` for each task, events while they run, `close()`. `timeout` (seconds) ends what no
     PMIX_TIMEOUT does; `ends_at` is when the job's time is up, as `Carrier.now` counts.
     `output(rank, stream, line)` shows what a task logs with its output; without it that goes to the log.
+    `enquire(key, subject, done)` asks the scheduler, where there is one, what a query's key wants to know; `done(text)`
+    (None: it does not know) is called on the carrier's thread.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Driver:
         oversubscribe: bool = False,
         sees_all_output: bool = False,
         stop: str | None = None,
+        enquire: Enquiry | None = None,
     ) -> None:
         self._job = job
         self._carrier = carrier
@@ -77,13 +80,15 @@ class Driver:
             oversubscribe=oversubscribe,
             sees_all_output=sees_all_output,
             stop=stop,
+            scheduler=enquire is not None,
             owner=(os.geteuid(), os.getegid()),
             key=os.urandom(32),
         )
+        supported = SUPPORTED if enquire is None else WITH_A_SCHEDULER
         self._server = JobServer(
-            job, site, library, self._from_library, self._host.serves, SUPPORTED, self._connection_lost
+            job, site, library, self._from_library, self._host.serves, supported, self._connection_lost
         )
-        self._performer = Performer(self._host, self._server, carrier, self._run, self._modex_ready, output)
+        self._performer = Performer(self._host, self._server, carrier, self._run, self._modex_ready, output, enquire)
         self._deadline: float | None = None
         self._ready: Callable[[], None] | None = None
         self._closed = False

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from fluxpmix.host.effects import Frame, Launch, Level
+
+    # Asks the scheduler what a key wants to know of a subject ("": this job), and tells: None is "not known".
+    Enquiry = Callable[[str, str, Callable[["str | None"], None]], None]
 else:
     Protocol = object
 

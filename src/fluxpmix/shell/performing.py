@@ -14,6 +14,7 @@ from fluxpmix.host.effects import (
     Deliver,
     Drop,
     Effect,
+    Enquire,
     Extend,
     Feed,
     Forget,
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from fluxpmix.host.host import Host
-    from fluxpmix.shell.carrier import Carrier
+    from fluxpmix.shell.carrier import Carrier, Enquiry
     from fluxpmix.shell.outlets import Outlets
     from fluxpmix.shell.server import JobServer
 
@@ -61,7 +62,7 @@ class Performer:
 
     `run(step)` lets the host take one step more, and `modex_ready(token, status, data)` takes what `RequestModex`
     asked for. `output(rank, stream, line)` shows what a task logs with its output;
-    without it that goes to the log.
+    without it that goes to the log. `enquire` asks the scheduler, where there is one.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Performer:
         run: Callable[[Step], None],
         modex_ready: Callable[[int, int, bytes], None],
         output: Callable[[int, int, bytes], None] | None,
+        enquire: Enquiry | None,
     ) -> None:
         self._host = host
         self._server = server
@@ -79,6 +81,7 @@ class Performer:
         self._run = run
         self._modex_ready = modex_ready
         self._output = output
+        self._enquire = enquire
         self._outlets: Outlets | None = None  # since somebody listens
         self.tasks: dict[int, Proc] = {}  # by number, of those that are not the job's own
         self._hands: dict[type, Callable[[Any], None]] = {
@@ -99,6 +102,7 @@ class Performer:
             Extend: self._extend,
             Look: self._look,
             Heed: self._heed,
+            Enquire: self._ask,
             Forget: lambda effect: server.forget(effect.nspace),
             Raise: lambda effect: carrier.raise_job(effect.message, effect.exit_code),
             JobEnded: lambda effect: carrier.job_ended(effect.first),
@@ -225,6 +229,14 @@ class Performer:
 
     def _heed(self, effect: Heed) -> None:
         self._run(partial(self._host.heard, effect.number, self._server.heard_from(effect.proc)))
+
+    def _ask(self, effect: Enquire) -> None:
+        assert self._enquire is not None  # the host knows
+
+        def told(text: str | None) -> None:
+            self._run(partial(self._host.enquired, effect.token, text))
+
+        self._enquire(effect.key, effect.subject, told)
 
     def _look(self, effect: Look) -> None:
         self._run(partial(self._host.looked, effect.number, _file_facts(effect.path)))

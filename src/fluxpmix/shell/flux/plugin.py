@@ -231,6 +231,7 @@ class Plugin:
             output=self._output,
             sees_all_output=True,
             oversubscribe=options.oversubscribe,
+            enquire=self._enquire,
         )
         self._ranks = tuple(job.ranks(self.rank))
         self._timer = api.timer(self._timer_ended)
@@ -397,6 +398,11 @@ class Plugin:
         if not self._api.write_output(rank, "stderr" if stream == 2 else "stdout", data):
             line = data.decode("utf-8", "replace").rstrip("\n")
             self.log(Level.NOTICE, f"rank {rank}: {line}")
+
+    def _enquire(self, key: str, subject: str, done: Callable[[str | None], None]) -> None:
+        from fluxpmix.shell.flux import scheduler
+
+        scheduler.enquire(self._api, self._api.info(), key, subject, done)
 
     def _live(self) -> Driver:
         if self._driver is None:
