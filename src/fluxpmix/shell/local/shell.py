@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
-from fluxpmix.host.debug import EXEC
 from fluxpmix.host.effects import Buffer, Frame, Launch, Level
 from fluxpmix.job import idset, template
 from fluxpmix.pmix.library import LibraryError, load
@@ -23,9 +22,9 @@ from fluxpmix.shell.base import Driver
 from fluxpmix.shell.local import control, input, jobdir, machine, tasks
 from fluxpmix.shell.local.guard import Guard
 from fluxpmix.shell.local.own import OwnTasks
-from fluxpmix.shell.local.pipes import TaskPipes
 from fluxpmix.shell.local.reactor import Reactor, Timer
 from fluxpmix.shell.local.request import LaunchError
+from fluxpmix.shell.local.running import RunningTasks
 from fluxpmix.shell.server import Site, stops
 
 TYPE_CHECKING = False
@@ -38,8 +37,7 @@ if TYPE_CHECKING:
     from fluxpmix.shell.local.request import Request
     from fluxpmix.shell.local.spawned import SpawnedTasks
 
-_HIGH_WATER = 4 << 20  # bytes on their way to the launcher before the tasks must wait
-_LAST_WORDS = 1.0  # seconds that a dead task's pipes are listened to: its children may hold them open
+_LAST_WORDS = 1.0  # seconds for what other shells have sent of their tasks' output
 _STEP = 0.005  # seconds between looks whether all has come
 _CLOSING = 10  # seconds for libpmix to stop its server
 
@@ -90,12 +88,10 @@ class JobShell:
         self._directory = jobdir.of_shell(plan.directory, rank)
         self._bindings = machine.bindings(request.cpu_affinity, job, rank, plan.cores)
         self._inputs = input.Inputs(self._reactor, self._took, partial(self.log, Level.WARNING))
-        self._tasks: dict[int, _Task] = {}  # by number: the job's own ranks, then those of spawned jobs
-        self._by_pid: dict[int, _Task] = {}
+        self._running = RunningTasks(self._reactor, self._control, request, self._inputs, self._task_killed)
         self._timer: Timer | None = None
         self._orphaned = False
         self._extensions: dict[int, Callable[[int], None]] = {}  # requests for more time, answered ones too
-        self._heard = False  # whether the driver wants to hear what tasks print
         self._listener = listener
         self._keeper = keeper
         self._links: Links | None = None
@@ -144,15 +140,7 @@ class JobShell:
 
     def signal_tasks(self, signum: int, ranks: Sequence[int] | None) -> None:
         """Send a signal to tasks of this shell: to their process groups, where they have their own."""
-        for rank in self._tasks if ranks is None else ranks:
-            task = self._tasks.get(rank)
-            if task is None or task.exited:
-                continue
-            kill = os.killpg if self._request.process_group else os.kill
-            with suppress(ProcessLookupError):
-                kill(task.pid, signum)
-                if signum in (signal.SIGTERM, signal.SIGKILL):
-                    kill(task.pid, signal.SIGCONT)
+        self._running.signal(signum, ranks)
 
     def log(self, level: Level, message: str) -> None:
         """Have the launcher say it."""
@@ -164,7 +152,7 @@ class JobShell:
             from fluxpmix.shell.local.spawned import SpawnedTasks
 
             assert self._driver is not None
-            self._spawned = SpawnedTasks(self._request, self.rank, self._directory, self._driver, self._run)
+            self._spawned = SpawnedTasks(self._request, self.rank, self._directory, self._driver, self._running.run)
         # Every shell says so, and before the asker is answered: the launcher knows of it when that one ends.
         self._control.send(control.SPAWNED, *self._spawned.told(launch))
         self._spawned.find(launch)
@@ -175,7 +163,7 @@ class JobShell:
         try:
             self._spawned.start(launch)
         finally:
-            self._check_drained()
+            self._running.check_drained()
 
     def job_ended(self, first: int) -> None:
         """Leave it to the launcher, which counts the tasks of all jobs."""
@@ -184,11 +172,11 @@ class JobShell:
         """Kill what runs of a spawned job that could not be started everywhere."""
         numbers = [launch.first + rank for rank in launch.job.ranks(self.rank)]
         self._control.send(control.DROPPED, launch.first)
-        self._check_drained()
+        self._running.check_drained()
         if started and self._driver is not None:
-            self.signal_tasks(signal.SIGKILL, [number for number in numbers if number in self._tasks])
+            self.signal_tasks(signal.SIGKILL, [number for number in numbers if number in self._running])
             for number in numbers:
-                if number not in self._tasks:
+                if number not in self._running:
                     self._driver.task_exited(number, tasks.NOT_FOUND << 8)
 
     def extend(self, seconds: float, done: Callable[[int], None]) -> None:
@@ -198,7 +186,7 @@ class JobShell:
 
     def listen(self, on: bool) -> None:
         """Tell the driver what tasks print, or no longer."""
-        self._heard = on
+        self._running.heard = on
 
     def feed(self, numbers: Sequence[int], data: bytes) -> int:
         """Write to the standard input of tasks."""
@@ -211,7 +199,6 @@ class JobShell:
         plan, request = self._plan, self._request
         library = load(request.libpmix)
         become_subreaper()
-        self._reactor.on_signal(signal.SIGCHLD, self._reap)
         if self._listener is not None:
             from fluxpmix.shell.local.links import Links
 
@@ -246,7 +233,7 @@ class JobShell:
             from fluxpmix.shell.tracing import TracedDriver
 
             make = partial(TracedDriver, since=plan.since)
-        driver = self._driver = make(
+        driver = self._driver = self._running.driver = make(
             self._job,
             self,
             site,
@@ -256,7 +243,7 @@ class JobShell:
             timeout=request.timeout,
             ends_at=ends_at,
             stop=request.stop,
-            output=self._output,
+            output=self._running.output,
             oversubscribe=request.oversubscribe,
         )
         if munge:
@@ -288,55 +275,19 @@ class JobShell:
         try:
             assert self._driver is not None
             own = OwnTasks(self._plan, self.rank, self._directory, self._bindings, self._inputs)
-            own.start(self._driver.task_environment, self._run)
+            own.start(self._driver.task_environment, self._running.run)
         except LaunchError as error:
             self._fail(str(error), error.exit_code)
         except (PmixError, OSError, template.TemplateError) as error:
             self._fail(f"the tasks on {self._host_name} cannot start: {error}", 1)
         else:
-            self._control.send(control.STARTED, [(task.rank, task.pid) for task in self._tasks.values()])
+            self._control.send(control.STARTED, self._running.pids)
             self._inputs.start()
         gc.enable()
         null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         os.dup2(null, 0)  # whoever feeds our standard input shall see when nobody reads it
         os.close(null)
-        self._check_drained()
-
-    def _run(
-        self,
-        rank: int,
-        path: str,
-        argv: Sequence[str],
-        env: Mapping[str, str],
-        wdir: str,
-        stdin: int,
-        cpus: Iterable[int] | None,
-    ) -> None:
-        """Start the task with number `rank`, its output coming here; closes `stdin`. Raises `LaunchError`, OSError."""
-        assert self._driver is not None
-        out, err = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
-        try:
-            os.chdir(wdir)
-            stdio = stdin, out[1], err[1]
-            stopped = self._request.stop == EXEC
-            pid = tasks.start(path, argv, env, stdio, cpus, group=self._request.process_group, stopped=stopped)
-        except BaseException:
-            os.close(out[0])
-            os.close(err[0])
-            raise
-        finally:
-            for fd in (stdin, out[1], err[1]):
-                os.close(fd)
-        pipes = TaskPipes(
-            self._reactor,
-            (out[0], err[0]),
-            partial(self._output, rank),
-            partial(self._stream_ended, rank),
-            self._request.unbuffered,
-        )
-        task = _Task(rank, pid, pipes)
-        self._tasks[rank] = self._by_pid[pid] = task
-        self._driver.task_started(rank, pid)
+        self._running.check_drained()
 
     def _fail(self, message: str, exit_code: int) -> None:
         self._control.send(control.FAILED, message, exit_code)
@@ -346,6 +297,10 @@ class JobShell:
         return self._job.nodes[self.rank].hostname
 
     # -- while it runs -----------------------------------------------------------------------------
+
+    def _task_killed(self) -> None:
+        if self._keeper is not None:
+            self._keeper.spoil()
 
     def _message(self, kind: int, *values: object) -> None:
         """Take what the launcher says."""
@@ -384,51 +339,6 @@ class JobShell:
     def _took(self, total: int | None) -> None:
         self._control.send(control.TOOK, total)
 
-    def _reap(self) -> None:
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if not pid:
-                return
-            task = self._by_pid.pop(pid, None)
-            if task is not None:
-                task.exited = True
-                if self._keeper is not None and not os.WIFEXITED(status):
-                    self._keeper.spoil()
-                self._inputs.forget(task.rank)
-                self._control.send(control.EXITED, task.rank, status)
-                if self._driver is not None:
-                    self._driver.task_exited(task.rank, status)
-                if task.pipes.open:
-                    self._reactor.call_later(_LAST_WORDS, task.pipes.hang_up)
-                self._check_drained()
-
-    def _output(self, rank: int, stream: int, data: bytes) -> None:
-        """Pass on what a task printed."""
-        self._control.send(control.OUTPUT, rank, stream, data)
-        if self._heard and self._driver is not None:
-            self._driver.task_output(rank, stream, data)
-        if self._control.stream.queued > _HIGH_WATER:
-            self._control.stream.on_drained = self._resume
-            for task in self._tasks.values():
-                task.pipes.pause(True)
-
-    def _stream_ended(self, rank: int, stream: int) -> None:
-        if self._driver is not None:
-            self._driver.task_output(rank, stream, b"")
-        self._check_drained()
-
-    def _resume(self) -> None:
-        self._control.stream.on_drained = None
-        for task in self._tasks.values():
-            task.pipes.pause(False)
-
-    def _check_drained(self) -> None:
-        if all(task.exited and not task.pipes.open for task in self._tasks.values()):
-            self._control.send(control.DRAINED)
-
     # -- the end -----------------------------------------------------------------------------------
 
     def _end(self) -> int:
@@ -455,13 +365,3 @@ class JobShell:
             self._control.stream.close()
             self._reactor.close()
         return int(not again)
-
-
-class _Task:
-    """A running task of this shell."""
-
-    def __init__(self, rank: int, pid: int, pipes: TaskPipes) -> None:
-        self.rank = rank
-        self.pid = pid
-        self.exited = False
-        self.pipes = pipes
