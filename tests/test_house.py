@@ -58,7 +58,10 @@ def test_the_host_floor_does_no_input_or_output(path: Path) -> None:
 @pytest.mark.parametrize("carrier", ["flux.plugin", "local.launcher"])
 def test_a_job_shell_starts_without_the_dear_modules(carrier: str) -> None:
     # Each of them costs more than all that is used of it: `pmix/light.py` and `pmix/record.py` have that.
-    dear = ("enum", "functools", "contextlib", "re", "typing", "dataclasses", "asyncio", "signal")
+    dear = ["enum", "functools", "contextlib", "re", "typing", "dataclasses", "asyncio", "signal"]
+    # What a host makes when it is first needed: `host/capabilities.py`.
+    dear += [f"fluxpmix.host.{name}" for name in ("control", "datastore", "debug", "dmodex", "group", "iof", "query")]
+    dear += [f"fluxpmix.host.{name}" for name in ("pset", "spawn", "spawnrequest", "answers", "credential", "monitor")]
     import _cffi_backend
 
     program = f"""

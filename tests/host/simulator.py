@@ -65,7 +65,7 @@ class Network:
         ]
         if often:
             for host in self.hosts:
-                host._collectives._appetite.moved(large, among_peers=True)
+                host.collectives._appetite.moved(large, among_peers=True)
         self.now = 0.0
         self.queues: dict[tuple[int, int], deque[bytes]] = {}
         self.replies: dict[int, tuple[int, Any]] = {}

@@ -211,7 +211,7 @@ def test_a_shell_that_does_not_ask_does_so_when_its_peers_are_slow_to_join_in() 
     ids = [network.fence(shell, data=blobs[shell]) for shell in range(8)]
     held = {pair: network.queues.pop(pair) for pair in list(network.queues) if pair[0] == 3}
     network.pass_time(0.1)
-    told = [each for host in network.hosts for each in host._collectives._series.values()]
+    told = [each for host in network.hosts for each in host.collectives._series.values()]
     assert all(one.movement._begun for series in told for one in series.open.values()), "and the root has said so"
     network.queues.update(held)
     network.run()

@@ -40,7 +40,7 @@ def settle(network: Network) -> None:
 
 def known(network: Network) -> list[tuple[str, int]]:
     """The jobs that shells know, the same on all of them."""
-    found = [sorted((one.job.nspace, one.first) for one in host._directory.members) for host in network.hosts]
+    found = [sorted((one.job.nspace, one.first) for one in host.directory.members) for host in network.hosts]
     assert all(each == found[0] for each in found)
     return found[0]
 
@@ -84,7 +84,7 @@ def test_spawns_at_once_end_in_one_state_on_all_shells(
     assert len(set(names)) == len(names)
     jobs = known(network)
     assert set(names) <= {name for name, _ in jobs}
-    numbers = [number for member in network.hosts[0]._directory.members for number in member.numbers]
+    numbers = [number for member in network.hosts[0].directory.members for number in member.numbers]
     assert len(set(numbers)) == len(numbers)
 
 
@@ -143,7 +143,7 @@ def test_fences_and_gets_reach_over_jobs() -> None:
     spawn(network, 1, 2)
     settle(network)
     child = [Proc("job.1", rank) for rank in range(2)]
-    where = network.hosts[0]._directory
+    where = network.hosts[0].directory
     both = (Proc(NSPACE, 2), Proc("job.1", RANK_WILDCARD))
     shells = where.shells(both)
     fences = [
@@ -171,7 +171,7 @@ def test_events_of_a_namespace_stay_in_it() -> None:
     source = Proc("job.1", 0)
     network.upcall(0, lambda id_: NotifyEvent(id_, -400, source, Range.NAMESPACE, ()))
     network.run()
-    targets = network.hosts[0]._directory.shells((Proc("job.1", RANK_WILDCARD),))
+    targets = network.hosts[0].directory.shells((Proc("job.1", RANK_WILDCARD),))
     assert network.sent - before == len(set(targets) - {0})
 
 

@@ -6,6 +6,7 @@ something that Flux does either: it is refused, as the Standard allows.
 
 from __future__ import annotations
 
+from fluxpmix.host.capability import Capability
 from fluxpmix.host.directory import Directory
 from fluxpmix.host.effects import Effect, Raise, Reply
 from fluxpmix.pmix.status import Status
@@ -13,10 +14,8 @@ from fluxpmix.pmix.types import RANK_WILDCARD
 from fluxpmix.pmix.upcalls import Abort
 
 
-class Aborts:
+class Aborts(Capability):
     """The aborts of one shell."""
-
-    serves = (Abort,)
 
     def __init__(self, directory: Directory) -> None:
         self._directory = directory

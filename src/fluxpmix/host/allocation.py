@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from fluxpmix.host.capability import Capability
 from fluxpmix.host.effects import Effect, Extend, Level, Log, Reply
+from fluxpmix.host.supported import ALLOCATION
 from fluxpmix.pmix import attributes
 from fluxpmix.pmix.status import Status
 from fluxpmix.pmix.types import Info, Infos, find
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 NEW, EXTEND, RELEASE, REAQUIRE = 1, 2, 3, 4
-HONOURED = (attributes.ALLOC_TIME, attributes.ALLOC_REQ_ID, attributes.ALLOC_ID)
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _REFUSED = {
     NEW: "a running job gets no second allocation; submit another job",
@@ -30,8 +30,6 @@ _REFUSED = {
 class Allocations(Capability):
     """The requests of one shell for more of something."""
 
-    serves = (Allocate, SessionControl)
-
     def upcall(self, upcall: Allocate | SessionControl, now: float, out: list[Effect]) -> None:
         """Have the job's time extended, or refuse."""
         if isinstance(upcall, SessionControl):
@@ -41,7 +39,7 @@ class Allocations(Capability):
             self._refuse(upcall, _REFUSED.get(upcall.directive, f"there is no directive {upcall.directive}"), out)
             return
         beyond = [info.key for info in upcall.directives if info.key.startswith("pmix.alloc.")]
-        beyond = [key for key in beyond if key not in HONOURED]
+        beyond = [key for key in beyond if key not in ALLOCATION]
         time = find(upcall.directives, attributes.ALLOC_TIME)
         if beyond or time is None:
             self._refuse(upcall, f"only its time can be extended, not {', '.join(beyond) or 'nothing'}", out)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from fluxpmix.host import scheduled, spawnrequest
+from fluxpmix.host import scheduled
 from fluxpmix.host.directory import Directory
 from fluxpmix.host.pset import ProcessSets
+from fluxpmix.host.supported import SPAWN
 from fluxpmix.pmix import attributes
 from fluxpmix.pmix.attributes import Attribute
 from fluxpmix.pmix.status import Status
@@ -260,7 +261,7 @@ class Answers:
         return Info(key, DataArray(DataType.INFO, tuple(nodes)), DataType.DATA_ARRAY) if nodes else None
 
     def _spawning(self, key: str, asked: Asked, known: Known) -> Info | None:
-        return Info(key, ",".join(map(str, spawnrequest.HONOURED)), DataType.STRING)
+        return Info(key, ",".join(map(str, SPAWN)), DataType.STRING)
 
     def _keys(self, key: str, asked: Asked, known: Known) -> Info | None:
         return Info(key, ",".join(self._keys_known), DataType.STRING)

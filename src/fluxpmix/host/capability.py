@@ -1,20 +1,21 @@
-"""What `host.py` tells every capability that reaches over shells, and what each may leave out.
+"""What `host.py` tells every capability, and what each may leave out.
 
-A capability that needs more than its upcalls derives from this: `host.py` holds one of each, hands it
-the frames whose tags it `takes`, and tells it of deaths, lost shells, the time and the end. A bare `rank`
+`host.py` holds one of each that has been needed, hands it what `capabilities.py` says is its own, and tells it of
+deaths, lost shells, the time and the end. A bare `rank`
 in `host/` is a process's number, which counts on over the jobs of the host (`directory.py`).
 """
 
 from __future__ import annotations
 
-from fluxpmix.host.directory import Member
-from fluxpmix.host.effects import Effect
-from fluxpmix.host.frames import Message, Tag
-from fluxpmix.pmix.upcalls import Upcall
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
+
+    from fluxpmix.host.directory import Member
+    from fluxpmix.host.effects import Effect
+    from fluxpmix.host.frames import Message
+    from fluxpmix.pmix.types import Infos, Proc
 
 
 class Alarm:
@@ -41,8 +42,10 @@ class Alarm:
 class Capability:
     """Nothing under way, nobody to tell."""
 
-    serves: tuple[type[Upcall], ...] = ()
-    takes: tuple[Tag, ...] = ()
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """How often what happened here."""
+        return {}
 
     @property
     def idle(self) -> bool:
@@ -55,11 +58,15 @@ class Capability:
         return None
 
     def upcall(self, upcall: Any, now: float, out: list[Effect]) -> None:
-        """Take a request of this shell's libpmix, one of `serves`."""
+        """Take a request of this shell's libpmix, one of those that it serves."""
         raise NotImplementedError
 
     def receive(self, source: int, message: Message, now: float, out: list[Effect]) -> str | None:
-        """Take a frame of peer `source`, one of `takes`. Returns what is wrong with it, if something is."""
+        """Take a frame of peer `source`, one of those that it takes. Returns what is wrong with it, if something is."""
+        raise NotImplementedError
+
+    def on_event(self, status: int, source: Proc, infos: Infos) -> None:
+        """Take an event of any process, one of those that it hears."""
         raise NotImplementedError
 
     def added(self, member: Member, now: float, out: list[Effect]) -> None:
@@ -76,6 +83,9 @@ class Capability:
 
     def finalized(self, rank: int, now: float, out: list[Effect]) -> None:
         """Process `rank` of this shell called PMIx_Finalize."""
+
+    def silent(self, rank: int, channel: int, out: list[Effect]) -> None:
+        """An output stream of task `rank` of this shell is at its end."""
 
     def exited(self, rank: int, wait_status: int, now: float, out: list[Effect]) -> None:
         """Task `rank` of this shell is gone."""

@@ -30,8 +30,6 @@ _HONOURED = frozenset((attributes.TIMEOUT, attributes.LOCAL_COLLECTIVE_STATUS, "
 class Connections(Capability):
     """The connections of one shell."""
 
-    serves = (Connect, Disconnect)
-
     def __init__(
         self, collectives: Collectives, directory: Directory, job: Job, me: int, default_timeout: float | None
     ) -> None:

@@ -25,6 +25,7 @@ from fluxpmix.host.frames import NO_DIGEST, Message, Tag, encode
 from fluxpmix.host.pset import ProcessSets
 from fluxpmix.host.publication import Refused
 from fluxpmix.host.spread import Window
+from fluxpmix.host.supported import JOB_CONTROL
 from fluxpmix.pmix import attributes
 from fluxpmix.pmix.status import Status
 from fluxpmix.pmix.types import RANK_WILDCARD, Info, Infos, Proc, find, is_true
@@ -78,9 +79,6 @@ class _Open:
 
 class JobControls(Capability):
     """The job control requests of one shell, and what others want of it."""
-
-    serves = (JobControl,)
-    takes = (Tag.CONTROL, Tag.CONTROLLED)
 
     def __init__(
         self,
@@ -194,7 +192,7 @@ class JobControls(Capability):
 
     def _define(self, upcall: JobControl, now: float, out: list[Effect]) -> None:
         """Have a process set defined, and nothing else."""
-        unknown = unsupported(upcall.directives, HONOURED)
+        unknown = unsupported(upcall.directives, JOB_CONTROL)
         if unknown:
             raise Refused(Status.ERR_NOT_SUPPORTED, f"{unknown} is required, but not supported")
         if any(info.key in _ACTIONS or info.key == attributes.JOB_CTRL_SIGNAL for info in upcall.directives):
@@ -257,7 +255,7 @@ def _signal(directives: Infos) -> int:
             found.append(info.value)
         elif info.key in _REFUSED and (not isinstance(info.value, bool) or info.value or info.required):
             raise Refused(Status.ERR_NOT_SUPPORTED, f"{info.key}: {_REFUSED[info.key]}")
-        elif info.required and info.key not in HONOURED:
+        elif info.required and info.key not in JOB_CONTROL:
             raise Refused(Status.ERR_NOT_SUPPORTED, f"{info.key} is required, but not supported")
     if len(found) > 1:
         raise Refused(Status.ERR_BAD_PARAM, "it asks for several things at once")
@@ -268,10 +266,3 @@ def _signal(directives: Infos) -> int:
 
 def _is_signal(value: Any) -> bool:
     return type(value) is int and 0 < value <= _HIGHEST
-
-
-HONOURED = (
-    *(attributes.JOB_CTRL_ID, attributes.JOB_CTRL_CANCEL, attributes.JOB_CTRL_SIGNAL, attributes.JOB_CTRL_KILL),
-    *(attributes.JOB_CTRL_TERMINATE, attributes.JOB_CTRL_PAUSE, attributes.JOB_CTRL_RESUME),
-    *(attributes.JOB_CTRL_DEFINE_PSET, attributes.TIMEOUT),
-)

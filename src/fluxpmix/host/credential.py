@@ -15,6 +15,7 @@ from fluxpmix.host.capability import Capability
 from fluxpmix.host.directives import timeout, unsupported
 from fluxpmix.host.effects import Effect, Level, Log, Reply, Seal, Send, Unseal
 from fluxpmix.host.frames import NO_DIGEST, Message, Tag, encode
+from fluxpmix.host.supported import CREDENTIAL
 from fluxpmix.pmix import attributes
 from fluxpmix.pmix.status import Status
 from fluxpmix.pmix.types import DataType, Info, Infos, find
@@ -31,14 +32,10 @@ _SIGNATURE = 32
 _MUNGE_STARTS = b"MUNGE:"
 INVALID = int(Status.ERR_INVALID_CRED)
 NOT_SUPPORTED = int(Status.ERR_NOT_SUPPORTED)
-HONOURED = (attributes.CRED_TYPE, attributes.TIMEOUT)
 
 
 class Credentials(Capability):
     """Credentials that this shell makes and looks at."""
-
-    serves = (GetCredential, ValidateCredential)
-    takes = (Tag.CHECK, Tag.CHECKED)
 
     def __init__(self, me: int, shells: int, owner: tuple[int, int], key: bytes) -> None:
         """`owner` is the user and group of the job's processes, `key` this shell's own: random, at least 32 bytes."""
@@ -63,7 +60,7 @@ class Credentials(Capability):
         """Make a credential, or look at one."""
         wanted = find(upcall.directives, attributes.CRED_TYPE)
         types = wanted.split(",") if isinstance(wanted, str) and wanted else None
-        missing = unsupported(upcall.directives, HONOURED)
+        missing = unsupported(upcall.directives, CREDENTIAL)
         if missing or (types is not None and not {TOKEN, MUNGE} & set(types)):
             out.append(Log(Level.WARNING, f"no credential: {missing or wanted} is not supported"))
             out.append(Reply(upcall.id, NOT_SUPPORTED))

@@ -12,7 +12,7 @@ What outlives the job (PMIX_PERSIST_SESSION, INDEF) lives as long as the job's s
 from __future__ import annotations
 
 from _blake2 import blake2b  # as in collective.py
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from fluxpmix.host import publication, wire
 from fluxpmix.host.capability import Alarm, Capability
@@ -61,9 +61,6 @@ class _Open:
 class Datastore(Capability):
     """The published data of one shell: what its processes ask, and the keys that it owns."""
 
-    serves = (Publish, Lookup, Unpublish)
-    takes = (Tag.PUBLISH, Tag.LOOKUP, Tag.UNPUBLISH, Tag.STORED, Tag.FOUND, Tag.CANCEL, Tag.PURGE)
-
     def __init__(self, directory: Directory, job: Job, me: int, default_timeout: float | None) -> None:
         self._directory = directory
         self._job = job
@@ -83,7 +80,11 @@ class Datastore(Capability):
         if len(job.apps) > 1:
             self._count(directory.first)
         self._ended: dict[int, set[int]] = {}  # application: shells where it has ended (shell 0 counts)
-        self.counters = {"published": 0, "looked up": 0, "given back": 0}
+        self._counters = {"published": 0, "looked up": 0, "given back": 0}
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        return self._counters
 
     @property
     def idle(self) -> bool:
@@ -242,13 +243,13 @@ class Datastore(Capability):
             for owner in sorted(one.owners):
                 self._to(owner, Tag.CANCEL, token, SUCCESS, (), now, out)
             if status in (SUCCESS, int(Status.ERR_PARTIAL_SUCCESS)):
-                self.counters["looked up"] += 1
+                self._counters["looked up"] += 1
                 out.append(Reply(one.upcall, status, tuple(one.found[key] for key in one.keys if key in one.found)))
                 return
             self._give_back(one.lent, now, out)
         elif one.tag is Tag.PUBLISH:
             if status == SUCCESS:
-                self.counters["published"] += 1
+                self._counters["published"] += 1
             else:
                 done = [owner for owner, answer in one.answers.items() if answer == SUCCESS]
                 for owner in sorted({*one.owners, *done}):
@@ -257,7 +258,7 @@ class Datastore(Capability):
 
     def _give_back(self, lent: Sequence[tuple[int, tuple[Any, ...]]], now: float, out: list[Effect]) -> None:
         for owner, whole in lent:
-            self.counters["given back"] += 1
+            self._counters["given back"] += 1
             self._to(owner, Tag.PUBLISH, self._token(), SUCCESS, whole, now, out)
 
     # -- frames ------------------------------------------------------------------------------------

@@ -17,13 +17,12 @@ from fluxpmix.host.directory import Directory, UnknownProc
 from fluxpmix.host.effects import Effect, Send, Signal
 from fluxpmix.host.event import Events, targets
 from fluxpmix.host.frames import NO_DIGEST, Message, Tag, encode
-from fluxpmix.job.model import Job
+from fluxpmix.job.model import APP, EXEC, INIT, Job
 from fluxpmix.pmix import attributes
 from fluxpmix.pmix.status import Status
 from fluxpmix.pmix.types import RANK_WILDCARD, Info, Infos, Proc, find
 
 SIGCONT = 18
-EXEC, INIT, APP = "exec", "init", "app"
 STOPS = {
     EXEC: attributes.DEBUG_STOP_ON_EXEC,
     INIT: attributes.DEBUG_STOP_IN_INIT,
@@ -33,8 +32,6 @@ STOPS = {
 
 class Debugging(Capability):
     """The stopped processes of one shell."""
-
-    takes = (Tag.READY,)
 
     def __init__(self, events: Events, directory: Directory, job: Job, me: int, stop: str | None) -> None:
         """`stop` is where the job's processes stop: one of `STOPS`, or None."""
@@ -50,7 +47,6 @@ class Debugging(Capability):
         # At the first shell: of which not all are at their stop. No other keeps it, that a job's memory is linear.
         self._shells = set(directory.first.occupied) if me == self._first else set()
         self._breakpoint = "exec" if stop == EXEC else ""
-        events.listeners.append(self._hear)
 
     def started(self, rank: int, pid: int) -> None:
         if self._stop == EXEC and rank in self._missing:
@@ -59,6 +55,9 @@ class Debugging(Capability):
 
     def exited(self, rank: int, wait_status: int, now: float, out: list[Effect]) -> None:
         self._stopped.discard(rank)
+
+    def on_event(self, status: int, source: Proc, infos: Infos) -> None:
+        self._heard.append((status, source, infos))
 
     def receive(self, source: int, message: Message, now: float, out: list[Effect]) -> str | None:
         if self._me != self._first or message.blocks:
@@ -76,10 +75,6 @@ class Debugging(Capability):
                 self._release(source, infos, out)
 
     # -- inside ------------------------------------------------------------------------------------
-
-    def _hear(self, status: int, source: Proc, infos: Infos) -> None:
-        if status in (Status.READY_FOR_DEBUG, Status.DEBUGGER_RELEASE):
-            self._heard.append((status, source, infos))
 
     def _at_stop(self, source: Proc, infos: Infos, out: list[Effect]) -> None:
         if source.nspace != self._job.nspace or source.rank not in self._missing:

@@ -10,6 +10,8 @@ it is there, the request's time is over, or the rank can put no more.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from fluxpmix.host.capability import Alarm, Capability
 from fluxpmix.host.directives import timeout, unsupported
 from fluxpmix.host.directory import Directory, UnknownProc
@@ -98,9 +100,6 @@ class _Held:
 class DirectModexes(Capability):
     """The direct modex of one shell: what its processes want, and what is wanted of them."""
 
-    serves = (DirectModex,)
-    takes = (Tag.ASK, Tag.DATA)
-
     def __init__(self, directory: Directory, me: int, default_timeout: float | None) -> None:
         self._directory = directory
         self._me = me
@@ -116,7 +115,11 @@ class DirectModexes(Capability):
         self._lost: set[int] = set()
         self._tokens = 0
         self._alarm = Alarm()
-        self.counters = {"fetched": 0, "fetched for others": 0, "late": 0}
+        self._counters = {"fetched": 0, "fetched for others": 0, "late": 0}
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        return self._counters
 
     @property
     def idle(self) -> bool:
@@ -187,7 +190,7 @@ class DirectModexes(Capability):
             if status != SUCCESS:
                 out.append(Reply(upcall, status))
             elif holds(blob, one.key):
-                self.counters["fetched"] += 1
+                self._counters["fetched"] += 1
                 out.append(Reply(upcall, SUCCESS, (blob,)))
             else:
                 continue
@@ -221,7 +224,7 @@ class DirectModexes(Capability):
     def _receive_data(self, source: int, message: Message, now: float, out: list[Effect]) -> str | None:
         rank = self._ranks.get(message.generation)
         if rank is None:
-            self.counters["late"] += 1
+            self._counters["late"] += 1
             return None
         if self._requests[rank].shell != source:
             return f"the data of rank {rank} from a shell that does not host it"
@@ -266,7 +269,7 @@ class DirectModexes(Capability):
         """Take what libpmix says of a rank."""
         rank = self._asked.pop(token, None)
         if rank is None:
-            self.counters["late"] += 1
+            self._counters["late"] += 1
             return
         del self._questions[rank]
         held = self._held.get(rank)
@@ -302,7 +305,7 @@ class DirectModexes(Capability):
                 self._answered(rank, status, blob, now, out)
             return
         if status == SUCCESS:
-            self.counters["fetched for others"] += 1
+            self._counters["fetched for others"] += 1
         blocks: tuple[tuple[int, Buffer], ...] = ((self._me, blob),) if status == SUCCESS else ()
         frame = encode(Message(Tag.DATA, 0, token, NO_DIGEST, status, blocks))
         out.append(Send(shell, frame, lateral=len(blob) >= _LATERAL))

@@ -26,7 +26,9 @@ from fluxpmix.pmix.upcalls import NotifyEvent, RegisterEvents
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, TypeAlias
+
+Heard: TypeAlias = "Callable[[int, Proc, Infos], None]"
 
 # On every event that this host gives to libpmix: it is not to come back.
 TOLD = "fluxpmix.event.told"
@@ -38,15 +40,13 @@ _HERE = (Range.RM, Range.LOCAL, Range.PROC_LOCAL)
 class Events(Capability):
     """The events of one shell."""
 
-    serves = (NotifyEvent, RegisterEvents)
-    takes = (Tag.EVENT,)
-
-    def __init__(self, directory: Directory, me: int, shells: int, fanout: int) -> None:
+    def __init__(self, directory: Directory, me: int, shells: int, fanout: int, heard: Heard) -> None:
+        """`heard` is told of each event of a process, once."""
         self._directory = directory
         self._me = me
         self._spread = Spread(Tag.EVENT, me, shells, fanout, _is_event)
         self._delivered = self._sent = 0
-        self.listeners: list[Callable[[int, Proc, Infos], None]] = []  # hear of each event of a process, once
+        self._heard = heard
 
     @property
     def counters(self) -> dict[str, int]:
@@ -62,7 +62,7 @@ class Events(Capability):
         status = Status.SUCCESS
         if isinstance(upcall, NotifyEvent) and all(info.key != TOLD for info in upcall.directives):
             status = self._take_along(upcall, out)
-            self._hear(upcall.status, upcall.source, upcall.directives)
+            self._heard(upcall.status, upcall.source, upcall.directives)
         out.append(Reply(upcall.id, status))
 
     def tell(self, status: int, source: Proc, infos: Infos, out: list[Effect]) -> None:
@@ -80,16 +80,12 @@ class Events(Capability):
             return None
         status, who, range_, infos = came[1]
         self._delivered += 1
-        self._hear(status, who, infos)
+        self._heard(status, who, infos)
         out.append(Notify(status, who, Range(range_), (*infos, _MARK)))
         return None
 
     def shell_lost(self, shell: int, now: float, out: list[Effect]) -> None:
         self._spread.shell_lost(shell)
-
-    def _hear(self, status: int, source: Proc, infos: Infos) -> None:
-        for listener in self.listeners:
-            listener(status, source, infos)
 
     def _take_along(self, upcall: NotifyEvent, out: list[Effect]) -> Status:
         try:

@@ -59,8 +59,6 @@ _PATIENCE, _PAUSE = 0.02, 0.005
 class Failures(Capability):
     """The ends that one shell sees and hears of."""
 
-    takes = (Tag.ENDS, Tag.ENDED)
-
     def __init__(
         self, events: Events, directory: Directory, job: Job, me: int, fanout: int, partners: Partners = lambda _: ()
     ) -> None:

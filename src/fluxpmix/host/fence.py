@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fluxpmix.host.capability import Capability
 from fluxpmix.host.collective import Collectives
 from fluxpmix.host.directives import local_status, timeout, unsupported
 from fluxpmix.host.directory import UnknownProc
@@ -32,10 +33,8 @@ _HONOURED = frozenset(
 )
 
 
-class Fences:
+class Fences(Capability):
     """The fences of one shell."""
-
-    serves = (Fence,)
 
     def __init__(self, collectives: Collectives, default_timeout: float | None) -> None:
         self._collectives = collectives

@@ -102,9 +102,6 @@ class _Asked:
 class Groups(Capability):
     """The groups of one shell."""
 
-    serves = (Group,)
-    takes = (Tag.MEMBER, Tag.GONE, Tag.ABSENT)
-
     def __init__(
         self, collectives: Collectives, directory: Directory, job: Job, me: int, default_timeout: float | None
     ) -> None:
@@ -298,7 +295,7 @@ class Groups(Capability):
     def added(self, member: Member, now: float, out: list[Effect]) -> None:
         self._bonds.here.update(member.on(self._me))
 
-    def heard(self, status: int, source: Proc, infos: Infos) -> None:
+    def on_event(self, status: int, source: Proc, infos: Infos) -> None:
         """Take an event of any process: some make groups, or end a membership."""
         self._invitations.heard(status, source, infos)
         name = find(infos, attributes.GROUP_ID)

@@ -15,7 +15,7 @@ Input for tasks of other shells goes there, and the request is answered when all
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from fluxpmix.host import wire
 from fluxpmix.host.capability import Capability
@@ -62,11 +62,13 @@ class _Push:
 class Forwarding(Capability):
     """Input and output of one shell's tasks, and of others' for this shell's peers."""
 
-    serves = (IofPull, PushStdin)
-    takes = (Tag.WANT, Tag.OUTPUT, Tag.INPUT, Tag.TAKEN)
-
-    def __init__(self, directory: Directory, job: Job, me: int, *, sees_all: bool = False) -> None:
-        """`sees_all`: this shell's carrier hears what the tasks of all shells print."""
+    def __init__(
+        self, directory: Directory, job: Job, me: int, *, sees_all: bool = False, tools: Callable[[], int] = lambda: 0
+    ) -> None:
+        """`sees_all`: this shell's carrier hears what the tasks of all shells print. `tools` counts those that are
+        connected here.
+        """
+        self._tools = tools
         self._sees_all = sees_all
         self._directory = directory
         self._job = job
@@ -80,7 +82,6 @@ class Forwarding(Capability):
         self._lost: set[int] = set()
         self._open: dict[int, int] = {}  # by number: channels that are not at their end, where one is
         self._ended: set[tuple[int, int]] = set()  # number and channel: what this shell's listeners know the end of
-        self.tools = 0  # that are connected: `host.py` says so
 
     @property
     def idle(self) -> bool:
@@ -122,7 +123,6 @@ class Forwarding(Capability):
 
     def tool_left(self, left: int, out: list[Effect]) -> None:
         """A tool is gone; `left` are still there."""
-        self.tools = left
         if not left and any(pull.by_tool for pull in self._pulls):
             self._pulls = [pull for pull in self._pulls if not pull.by_tool]
             self._stopped = 0
@@ -156,13 +156,15 @@ class Forwarding(Capability):
     # -- what happens ------------------------------------------------------------------------------
 
     def output(self, number: int, channel: int, data: Buffer, out: list[Effect]) -> None:
-        """A task of this shell printed `data`; nothing: the stream has ended."""
-        if not data:
-            both = int(IofChannel.STDOUT | IofChannel.STDERR)
-            self._open[number] = self._open.get(number, both) & ~channel
+        """A task of this shell printed `data`."""
         for shell, (numbers, channels) in self._wishes.items():
             if channels & channel and number in numbers and shell not in self._lost:
                 self._send_to(shell, number, channel, data, out)
+
+    def silent(self, rank: int, channel: int, out: list[Effect]) -> None:
+        both = int(IofChannel.STDOUT | IofChannel.STDERR)
+        self._open[rank] = self._open.get(rank, both) & ~channel
+        self.output(rank, channel, b"", out)
 
     def fed(self, token: tuple[int, int], status: int, now: float, out: list[Effect]) -> None:
         """The tasks that a `Feed` named have taken their input, or have not."""
@@ -205,7 +207,7 @@ class Forwarding(Capability):
         if not channels:
             return  # standard input: there is nothing to be had from it
         out.append(Log(Level.DEBUG, f"the output of {', '.join(map(str, procs[:4]))} is pulled"))
-        self._pulls.append(_Pull(procs, channels, self.tools > 0))
+        self._pulls.append(_Pull(procs, channels, self._tools() > 0))
         size = find(upcall.directives, attributes.IOF_CACHE_SIZE)
         oldest = is_true(upcall.directives, attributes.IOF_DROP_OLDEST)
         out.append(Listen(self.wants_output, size if isinstance(size, int) and size > 0 else None, oldest))

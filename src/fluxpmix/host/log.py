@@ -8,6 +8,7 @@ store, a syslog of the whole system) are refused, and the job's log says why.
 
 from __future__ import annotations
 
+from fluxpmix.host.capability import Capability
 from fluxpmix.host.directory import Directory
 from fluxpmix.host.effects import Effect, Level, Log, Output, Reply
 from fluxpmix.pmix import attributes
@@ -40,10 +41,8 @@ _HOW = frozenset(
 _ESCAPES = (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"))
 
 
-class Logs:
+class Logs(Capability):
     """The log requests of one shell."""
-
-    serves = (LogUpcall,)
 
     def __init__(self, directory: Directory) -> None:
         self._directory = directory

@@ -23,11 +23,6 @@ from fluxpmix.pmix.upcalls import Monitor
 
 # What of a file is watched: where it stands in what a look at the file brings.
 _ASPECTS = {attributes.MONITOR_FILE_SIZE: 0, attributes.MONITOR_FILE_ACCESS: 1, attributes.MONITOR_FILE_MODIFY: 2}
-HONOURED = (
-    *(attributes.MONITOR_ID, attributes.MONITOR_CANCEL, attributes.MONITOR_FILE, *_ASPECTS),
-    *(attributes.MONITOR_FILE_CHECK_TIME, attributes.MONITOR_FILE_DROPS),
-    *(attributes.MONITOR_HEARTBEAT, attributes.MONITOR_HEARTBEAT_TIME, attributes.MONITOR_HEARTBEAT_DROPS),
-)
 
 
 class _Watched:
@@ -68,8 +63,6 @@ class _Watched:
 
 class Monitors(Capability):
     """What the processes of one shell have watched."""
-
-    serves = (Monitor,)
 
     def __init__(self, events: Events, directory: Directory, server: Proc) -> None:
         """`server` is this shell's: libpmix tells no process of an event that is said to be its own."""

@@ -70,8 +70,6 @@ class _Order:
 class ProcessSets(Capability):
     """The process sets that one shell knows: all that there are."""
 
-    takes = (Tag.PSET_WANTED, Tag.PSET_DECIDED, Tag.PSET, Tag.PSET_KNOWN, Tag.PSET_LEFT)
-
     def __init__(self, directory: Directory, job: Job, me: int) -> None:
         self._directory = directory
         self._job = job

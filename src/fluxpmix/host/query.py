@@ -69,9 +69,6 @@ class _Open:
 class Queries(Capability):
     """The queries of one shell."""
 
-    serves = (Query,)
-    takes = (Tag.TABLE, Tag.ROWS)
-
     def __init__(
         self,
         directory: Directory,

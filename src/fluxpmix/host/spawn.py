@@ -59,9 +59,6 @@ class _Pending:
 class Spawns(Capability):
     """The spawns of one shell: what its processes ask, what all are told; in the first, what is decided."""
 
-    serves = (Spawn,)
-    takes = (Tag.SPAWN, Tag.SPAWNED, Tag.LAUNCH, Tag.LAUNCHED)
-
     def __init__(
         self,
         directory: Directory,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fluxpmix.host.publication import Refused
+from fluxpmix.host.supported import SPAWN
 from fluxpmix.pmix import attributes as a
 from fluxpmix.pmix.record import Record
 from fluxpmix.pmix.status import Status
@@ -39,15 +40,9 @@ _REFUSED: dict[str, str] = {
 # Objects inside a node: tasks are not bound to them, so that mapping by one comes to mapping by slots.
 _INSIDE = ("slot", "core", "hwthread", "package", "socket", "numa", "l1cache", "l2cache", "l3cache", "fill")
 
-# What a caller may require. Of output libpmix takes care.
-HONOURED = (
-    *(a.HOST, a.HOSTFILE, a.ADD_HOST, a.PREFIX, a.WDIR, a.PPR, a.MAPBY, a.RANKBY, a.NO_OVERSUBSCRIBE),
-    *(a.PARENT_ID, a.NOTIFY_COMPLETION, a.SPAWN_CHILD_SEP, a.INDEX_ARGV, a.SPAWN_TIMEOUT, a.TIMEOUT),
-    *(a.SET_ENVAR, a.ADD_ENVAR, a.UNSET_ENVAR, a.PREPEND_ENVAR, a.APPEND_ENVAR, a.FIRST_ENVAR),
-)
 _HARMLESS = frozenset(
     (
-        *HONOURED,
+        *SPAWN,
         *(a.WDIR_USER_SPECIFIED, a.PERSONALITY, a.NON_PMI, a.REQUESTOR_IS_TOOL, a.REQUESTOR_IS_CLIENT, a.REQUESTOR),
         *(a.FWD_STDIN, a.FWD_STDOUT, a.FWD_STDERR, a.FWD_STDDIAG, a.SETUP_APP_ENVARS, a.ENVARS_HARVESTED),
         *(a.USERID, a.GRPID, a.SPAWNED, a.STDIN_TGT, a.SPAWN_TOOL),

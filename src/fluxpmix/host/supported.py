@@ -1,13 +1,13 @@
 """Which attributes this host honours, function by function: what PMIX_QUERY_ATTRIBUTE_SUPPORT tells of it.
 
 `shell/server.py` registers the table with libpmix, which answers such queries by itself. What stands
-here is done in this directory, and what is done stands here. Standard 4.2, section 5.7.
+here is done in this directory, and what is done stands here: the capabilities take their own lists from here, as
+a shell needs all of these at its start, and of the capabilities few. Standard 4.2, section 5.7.
 """
 
 from __future__ import annotations
 
-from fluxpmix.host import allocation, control, credential, monitor, scheduled, spawnrequest
-from fluxpmix.host.answers import KEYS
+from fluxpmix.host import scheduled
 from fluxpmix.pmix import attributes as a
 from fluxpmix.pmix.attributes import Attribute
 
@@ -27,7 +27,32 @@ _NOTIFY = (
     *(a.EVENT_DO_NOT_CACHE, a.EVENT_STAYS_LOCAL, a.EVENT_TEXT_MESSAGE, a.EVENT_TIMESTAMP),
 )
 _PULL = (a.IOF_CACHE_SIZE, a.IOF_DROP_OLDEST, a.IOF_DROP_NEWEST, a.IOF_STOP)
-_QUERY = (*KEYS, *(key for key in _QUALIFIERS if key not in KEYS))
+ANSWERED = (
+    *(a.QUERY_SUPPORTED_KEYS, a.QUERY_NAMESPACES, a.QUERY_NAMESPACE_INFO, a.QUERY_JOB_STATUS, a.QUERY_PROC_TABLE),
+    *(a.QUERY_LOCAL_PROC_TABLE, a.PROC_STATE_STATUS, a.PROC_PID, a.EXIT_CODE, a.TIME_REMAINING),
+    *(a.QUERY_MEMORY_USAGE, a.QUERY_SPAWN_SUPPORT, a.QUERY_NUM_PSETS, a.QUERY_PSET_NAMES, a.QUERY_PSET_MEMBERSHIP),
+    *(a.QUERY_NUM_GROUPS, a.QUERY_GROUP_NAMES, a.QUERY_GROUP_MEMBERSHIP, a.QUERY_RESOLVE_PEERS),
+    *(a.QUERY_RESOLVE_NODE, a.NODE_LIST, a.NSPACE, a.JOBID, a.JOB_SIZE, a.JOB_NUM_APPS, a.NUM_NODES, a.UNIV_SIZE),
+    a.SESSION_ID,
+)
+_QUERY = (*ANSWERED, *(key for key in _QUALIFIERS if key not in ANSWERED))
+ALLOCATION = (a.ALLOC_TIME, a.ALLOC_REQ_ID, a.ALLOC_ID)
+CREDENTIAL = (a.CRED_TYPE, a.TIMEOUT)
+MONITOR = (
+    *(a.MONITOR_ID, a.MONITOR_CANCEL, a.MONITOR_FILE, a.MONITOR_FILE_SIZE, a.MONITOR_FILE_ACCESS),
+    *(a.MONITOR_FILE_MODIFY, a.MONITOR_FILE_CHECK_TIME, a.MONITOR_FILE_DROPS),
+    *(a.MONITOR_HEARTBEAT, a.MONITOR_HEARTBEAT_TIME, a.MONITOR_HEARTBEAT_DROPS),
+)
+JOB_CONTROL = (
+    *(a.JOB_CTRL_ID, a.JOB_CTRL_CANCEL, a.JOB_CTRL_SIGNAL, a.JOB_CTRL_KILL, a.JOB_CTRL_TERMINATE),
+    *(a.JOB_CTRL_PAUSE, a.JOB_CTRL_RESUME, a.JOB_CTRL_DEFINE_PSET, a.TIMEOUT),
+)
+# Of output libpmix takes care.
+SPAWN = (
+    *(a.HOST, a.HOSTFILE, a.ADD_HOST, a.PREFIX, a.WDIR, a.PPR, a.MAPBY, a.RANKBY, a.NO_OVERSUBSCRIBE),
+    *(a.PARENT_ID, a.NOTIFY_COMPLETION, a.SPAWN_CHILD_SEP, a.INDEX_ARGV, a.SPAWN_TIMEOUT, a.TIMEOUT),
+    *(a.SET_ENVAR, a.ADD_ENVAR, a.UNSET_ENVAR, a.PREPEND_ENVAR, a.APPEND_ENVAR, a.FIRST_ENVAR),
+)
 
 SUPPORTED: dict[str, tuple[Attribute, ...]] = {
     "PMIx_Abort": (),
@@ -44,22 +69,22 @@ SUPPORTED: dict[str, tuple[Attribute, ...]] = {
     "PMIx_Notify_event": _NOTIFY,
     "PMIx_Query_info": _QUERY,
     "PMIx_Query_info_nb": _QUERY,
-    "PMIx_Allocation_request": allocation.HONOURED,
-    "PMIx_Allocation_request_nb": allocation.HONOURED,
-    "PMIx_Get_credential": credential.HONOURED,
-    "PMIx_Get_credential_nb": credential.HONOURED,
-    "PMIx_Validate_credential": credential.HONOURED,
-    "PMIx_Validate_credential_nb": credential.HONOURED,
-    "PMIx_Process_monitor": monitor.HONOURED,
-    "PMIx_Process_monitor_nb": monitor.HONOURED,
+    "PMIx_Allocation_request": ALLOCATION,
+    "PMIx_Allocation_request_nb": ALLOCATION,
+    "PMIx_Get_credential": CREDENTIAL,
+    "PMIx_Get_credential_nb": CREDENTIAL,
+    "PMIx_Validate_credential": CREDENTIAL,
+    "PMIx_Validate_credential_nb": CREDENTIAL,
+    "PMIx_Process_monitor": MONITOR,
+    "PMIx_Process_monitor_nb": MONITOR,
     "PMIx_IOF_pull": _PULL,
     "PMIx_IOF_deregister": (a.IOF_STOP,),
     "PMIx_IOF_push": (a.TIMEOUT,),
     "PMIx_tool_init": (a.TOOL_NSPACE, a.TOOL_RANK),
-    "PMIx_Job_control": control.HONOURED,
-    "PMIx_Job_control_nb": control.HONOURED,
-    "PMIx_Spawn": spawnrequest.HONOURED,
-    "PMIx_Spawn_nb": spawnrequest.HONOURED,
+    "PMIx_Job_control": JOB_CONTROL,
+    "PMIx_Job_control_nb": JOB_CONTROL,
+    "PMIx_Spawn": SPAWN,
+    "PMIx_Spawn_nb": SPAWN,
     "PMIx_Log": _LOG,
     "PMIx_Log_nb": _LOG,
 }

@@ -20,8 +20,6 @@ from fluxpmix.pmix.upcalls import ToolConnected
 class Tools(Capability):
     """The tools of one shell."""
 
-    serves = (ToolConnected,)
-
     def __init__(self, job: Job, me: int) -> None:
         self._job = job
         self._me = me

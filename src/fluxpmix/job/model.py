@@ -15,6 +15,7 @@ from fluxpmix.job.taskmap import TaskMap
 from fluxpmix.pmix.record import Record, replace
 from fluxpmix.pmix.types import MAX_KEYLEN, MAX_NSLEN, Proc
 
+EXEC, INIT, APP = "exec", "init", "app"  # where a job's processes may wait for a debugger
 MOST_ON_NODE = 2**16  # local and node ranks have 16 bits
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-from fluxpmix.host.debug import STOPS
 from fluxpmix.job.registration import LocalFacts, registration
 from fluxpmix.pmix import attributes
 from fluxpmix.pmix.light import contextmanager, suppress
@@ -62,7 +61,11 @@ class Site(Record):
 
 def stops(stop: str | None) -> Infos:
     """Return what a job's registration says of where its processes wait for a debugger (one of `STOPS`, or None)."""
-    return () if stop is None else (Info(STOPS[stop], True),)
+    if stop is None:
+        return ()
+    from fluxpmix.host.debug import STOPS  # late: hardly a job has one
+
+    return (Info(STOPS[stop], True),)
 
 
 class JobServer:

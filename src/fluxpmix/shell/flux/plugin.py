@@ -22,10 +22,9 @@ from collections.abc import Callable, Sequence
 from math import inf
 from time import monotonic
 
-from fluxpmix.host.debug import EXEC
 from fluxpmix.host.effects import Buffer, Frame, Launch, Level
 from fluxpmix.host.sized import Appetite
-from fluxpmix.job.model import new_credential
+from fluxpmix.job.model import EXEC, new_credential
 from fluxpmix.pmix import library
 from fluxpmix.pmix.light import partial
 from fluxpmix.pmix.status import Status

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-from fluxpmix.host.debug import EXEC
+from fluxpmix.job.model import EXEC
 from fluxpmix.pmix.light import partial, signal, suppress
 from fluxpmix.shell.local import control, tasks
 from fluxpmix.shell.local.pipes import TaskPipes
