@@ -32,7 +32,8 @@ class Launcher:
     """Starts parallel jobs on this machine, fast.
 
     `with Launcher() as launcher: launcher.run(["./prog"], ntasks=4)`. Threads may share one: at most `at_once`
-    of their jobs run at the same time (default: as many as there are CPUs), the others wait their turn.
+    of their jobs run at the same time (default: as many as there are CPUs), the others wait their turn. A job's
+    own directory below TMPDIR is removed while the program goes on already.
 
     It lives until `close`, or the end of the `with` block, or of the program: then no process, file or
     socket of it is left. A forked child of the program cannot use it.

@@ -49,13 +49,16 @@ with fluxpmix.Launcher() as l:
 
 def test_many_jobs_leave_no_process_file_or_descriptor(job: Launch, library: str) -> None:
     text = f"""
-import os
+import os, time
 def below(pid):
     found = []
     for child in map(int, open(f'/proc/{{pid}}/task/{{pid}}/children').read().split()):
         found += [child, *below(child)]
     return found
 def state():
+    until = time.monotonic() + 20
+    while left := [name for name in os.listdir(os.environ['TMPDIR']) if 'flux-pmix' in name and '-pool-' not in name]:
+        assert time.monotonic() < until, left  # files of the last job are removed while the program goes on
     processes = below(os.getpid())
     pages = [int(open(f'/proc/{{pid}}/statm').read().split()[1]) for pid in processes]
     return processes, [len(os.listdir(f'/proc/{{pid}}/fd')) for pid in processes], sum(pages) // 256

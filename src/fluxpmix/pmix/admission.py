@@ -240,10 +240,11 @@ def _has_been_read(probe: _socket.socket, ports: Collection[int]) -> bool:
 def _tcp_sockets() -> Iterator[tuple[int, _socket.socket]]:
     """Yield this process's TCP sockets: each descriptor, with a socket object until the next."""
     import _socket
+    from _stat import S_ISSOCK
 
     for name in os.listdir("/proc/self/fd"):
         try:
-            if not os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
+            if not S_ISSOCK(os.fstat(int(name)).st_mode):
                 continue
             probe = _socket.socket(fileno=os.dup(int(name)))
         except OSError:

@@ -19,13 +19,13 @@ else:
     from _functools import partial  # noqa: F401
 
     def cache(function):
-        """Remember what a function without arguments has returned."""
-        found = []
+        """Remember what a function has returned for each of its arguments."""
+        found = {}
 
-        def remembered():
-            if not found:
-                found.append(function())
-            return found[0]
+        def remembered(*arguments):
+            if arguments not in found:
+                found[arguments] = function(*arguments)
+            return found[arguments]
 
         remembered.cache_clear = found.clear
         remembered.__doc__ = function.__doc__

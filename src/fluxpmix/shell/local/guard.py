@@ -109,7 +109,9 @@ class Guard:
 def _holds(pid: int, link: str) -> bool:
     directory = f"/proc/{pid}/fd"
     try:
-        return any(_link(f"{directory}/{name}") == link for name in os.listdir(directory))
+        # The newest first: who connects has just made that socket.
+        names = sorted(os.listdir(directory), key=int, reverse=True)
+        return any(_link(f"{directory}/{name}") == link for name in names)
     except OSError:
         return False
 

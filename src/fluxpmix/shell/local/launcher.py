@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from time import process_time
 
 from fluxpmix.host.effects import Level
@@ -41,12 +41,12 @@ _BROKEN_PIPE = 128 + signal.SIGPIPE
 _SHOWN = {0: Level.WARNING, 1: Level.NOTICE, 2: Level.DEBUG}
 
 
-def run(request: Request, warm: Warm | None = None) -> int:
+def run(request: Request, warm: Warm | None = None, ended: Callable[[int], None] | None = None) -> int:
     """Run a job and return its exit code. To be called in the main thread of a process without others.
 
-    Its shells are those that `warm` has ready, where it is given, and go back there. Raises `LaunchError` for
-    what the user can mend, `LibraryError` where there is no libpmix; then nothing
-    has run.
+    Its shells are those that `warm` has ready, where it is given, and go back there. `ended(code)` is called when
+    no process of it is left and only its files are still to be removed. Raises `LaunchError` for what the user can
+    mend, `LibraryError` where there is no libpmix; then nothing has run.
     """
     _open_standard_streams()
     job = request.job
@@ -64,9 +64,12 @@ def run(request: Request, warm: Warm | None = None) -> int:
         since = None if request.trace is None else Reactor.now()
         launcher = Launcher(shell.Plan(request, directory, os.urandom(32), paths, cores, how, since), warm)
         try:
-            return launcher.run()
+            code = launcher.run()
         finally:
             launcher.close()
+        if ended is not None:
+            ended(code)
+        return code
     finally:
         jobdir.remove(directory)
 
@@ -134,7 +137,7 @@ class Launcher:
 
     def close(self) -> None:
         """Leave no process behind, and give the signals back."""
-        if self._shells.all_gone:
+        if self._warm is None and self._shells.all_gone:
             jobdir.remove(self._plan.directory)  # while the shells exit
         self._shells.kill()
         kept = frozenset[int]() if self._warm is None else self._warm.pids

@@ -23,7 +23,7 @@ Core = tuple[int, ...]  # the logical CPUs (hardware threads) of a core
 
 def cores() -> tuple[Core, ...]:
     """Return the cores that this process may use, each with those of its CPUs that it may use."""
-    return _cores(os.sched_getaffinity(0))
+    return _cores(frozenset(os.sched_getaffinity(0)))
 
 
 def online() -> tuple[int, ...]:
@@ -53,7 +53,8 @@ def topology_signature() -> str:
     return f"{shape}:{os.uname().machine}:{'le' if sys.byteorder == 'little' else 'be'}"
 
 
-def package_of(cpus: Iterable[int]) -> int | None:
+@cache
+def package_of(cpus: Core) -> int | None:
     """Return the package that holds all these CPUs, None where there is not one."""
     found = _packages(cpus)
     return found.pop() if len(found) == 1 else None
@@ -92,6 +93,7 @@ def bindings(policy: str, job: Job, shell: int, available: Sequence[Core]) -> Ma
     return {rank: lists[at % len(lists)] for at, rank in enumerate(ranks)}
 
 
+@cache
 def _cores(cpus: Iterable[int]) -> tuple[Core, ...]:
     wanted = sorted(cpus)
     left = set(wanted)

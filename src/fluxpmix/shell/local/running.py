@@ -106,25 +106,26 @@ class RunningTasks:
             self._launcher.send(control.DRAINED)
 
     def _reap(self) -> None:
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if not pid:
-                return
-            task = self._by_pid.pop(pid, None)
-            if task is not None:
-                task.exited = True
-                if not os.WIFEXITED(status):
-                    self._killed()
-                self._inputs.forget(task.number)
-                self._launcher.send(control.EXITED, task.number, status)
-                if self.driver is not None:
-                    self.driver.task_exited(task.number, status)
-                if task.pipes.open:
-                    self._reactor.call_later(_LAST_WORDS, task.pipes.hang_up)
-                self.check_drained()
+        """Tell the launcher of all that have ended, and only then the driver: libpmix takes longer."""
+        ended: list[tuple[_Task, int]] = []
+        with suppress(ChildProcessError):
+            while (found := os.waitpid(-1, os.WNOHANG))[0]:
+                task = self._by_pid.pop(found[0], None)
+                if task is not None:
+                    ended.append((task, found[1]))
+        for task, status in ended:
+            task.exited = True
+            if not os.WIFEXITED(status):
+                self._killed()
+            self._inputs.forget(task.number)
+            self._launcher.send(control.EXITED, task.number, status)
+            if task.pipes.open:
+                self._reactor.call_later(_LAST_WORDS, task.pipes.hang_up)
+        if ended:
+            self.check_drained()
+        if self.driver is not None:
+            for task, status in ended:
+                self.driver.task_exited(task.number, status)
 
     def output(self, number: int, stream: int, data: bytes) -> None:
         """Pass on what a task printed."""

@@ -15,7 +15,7 @@ import pickle
 import sys
 from struct import Struct
 
-from fluxpmix.pmix.light import signal, suppress
+from fluxpmix.pmix.light import partial, signal, suppress
 from fluxpmix.pmix.process import close_descriptors
 from fluxpmix.shell.local import jobdir
 
@@ -193,18 +193,21 @@ def _work(sock: _socket.socket) -> None:
         while (asked := receive(sock)) is not None:
             request, descriptors = asked
             take_streams(descriptors)
-            result: Any
             try:
-                result = launcher.run(request, warm)
+                launcher.run(request, warm, partial(_tell, sock, warm))
             except Exception as error:
-                result = error
-            warm.job_ended()
-            null = os.open(os.devnull, os.O_RDWR)
-            take_streams([null, os.dup(null), os.dup(null)])  # who reads the program's output shall see its end
-            send(sock, result)
+                _tell(sock, warm, error)
     finally:
         warm.close()
         jobdir.remove(directory)
+
+
+def _tell(sock: _socket.socket, warm: Warm, result: int | Exception) -> None:
+    """Tell the program what came of a job; it may ask for the next while files of this one are removed."""
+    warm.job_ended()
+    null = os.open(os.devnull, os.O_RDWR)
+    take_streams([null, os.dup(null), os.dup(null)])  # who reads the program's output shall see its end
+    send(sock, result)
 
 
 def main() -> NoReturn:
