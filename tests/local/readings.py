@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 NOT_FOUND = "error: PMIx_Get: PMIX_ERR_NOT_FOUND (-46)"
 INVALID_SESSION = 0xFFFFFFFF
-# (server, client, what), the value that is read instead, and why. "*" stands for either version.
+# (server, client, what), the value that is read instead, and why. Versions are patterns, as of file names.
 KeptBack = tuple[str, str, str, Any, str]
 KEPT_BACK: list[KeptBack] = [
     ("*", "*", "job - PMIX_(NODE|PROC)_MAP", NOT_FOUND, "libpmix takes the maps apart"),
@@ -18,7 +19,7 @@ KEPT_BACK: list[KeptBack] = [
     ("*", "4.2", "node .* PMIX_HOSTNAME", NOT_FOUND, "4.2 takes it for the question"),
     ("*", "4.2", "app .* PMIX_APPNUM", NOT_FOUND, "4.2 takes it for the question"),
     ("*", "4.2", "proc .* PMIX_NODEID", NOT_FOUND, "4.2 knows it of its own node's processes only"),
-    ("5.0", "4.2", "(session|job) - PMIX_SESSION_ID", NOT_FOUND, "5.0 sends older clients no session"),
+    ("[56].*", "4.2", "(session|job) - PMIX_SESSION_ID", NOT_FOUND, "from 5.0 on older clients are sent no session"),
 ]
 
 
@@ -41,7 +42,10 @@ def wrong(
 
     def kept_back(name: str) -> bool:
         return any(
-            who in ("*", server) and whom in ("*", client) and re.fullmatch(what, name) and found[name] == instead
+            fnmatchcase(server, who)
+            and fnmatchcase(client, whom)
+            and re.fullmatch(what, name)
+            and found[name] == instead
             for who, whom, what, instead, _why in table
         )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from installed import PAIRS, VERSIONS
+from installed import PAIRS, VERSIONS, number
 from launching import CLIENTS, PATIENCE, Launch, libpmix
 
 pytestmark = pytest.mark.pmix
@@ -152,9 +152,11 @@ def test_a_tool_in_c_asks_pulls_and_pushes(job: Launch, server: str, client: str
     text = "touch $SAID/$FLUX_TASK_RANK; cat; echo done $FLUX_TASK_RANK; echo error >&2"
     child = started(job, "-N2", "-o", f"libpmix={libpmix(server)}", text=text, stdin=subprocess.PIPE)
     path, name = rendezvous(job, shell=1)
+    # What is older than a tool does not read what it packs, unless it is told to pack as before.
+    older = {"PMIX_MCA_bfrops": "v41"} if number(server) < (6, 0) <= number(client) else {}
     done = subprocess.run(
         [program, path, name, "pushed\n"],
-        env=job.environment(PMIX_SECURITY_MODE="native"),
+        env=job.environment(PMIX_SECURITY_MODE="native", **older),
         capture_output=True,
         text=True,
         timeout=PATIENCE,
@@ -207,6 +209,31 @@ def test_a_tool_that_proves_who_it_is_in_another_way_is_refused_and_told_the_rem
     assert "1 running" in flux_pmix(job, "ps")
     end(job)
     assert "set PMIX_SECURITY_MODE=native" in job.finish(child).err
+
+
+@pytest.mark.parametrize(("server", "client"), [each for each in PAIRS if number(each[0]) < (6, 0) <= number(each[1])])
+def test_a_tool_whose_data_the_server_cannot_read_is_refused_and_told_the_remedy(
+    job: Launch, server: str, client: str
+) -> None:
+    """libpmix would crash."""
+    program = compiled(job, libpmix(client))
+    child = started(job, "-o", f"libpmix={libpmix(server)}", tasks=1)
+    path, name = rendezvous(job)
+    env = job.environment(PMIX_SECURITY_MODE="native")
+    done = subprocess.run([program, path, name], env=env, capture_output=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 1 and b"init:" in done.stdout
+    assert "1 running" in flux_pmix(job, "ps")
+    end(job)
+    assert "set PMIX_MCA_bfrops=v41" in job.finish(child).err
+
+
+@pytest.mark.parametrize(("server", "client"), PAIRS)
+def test_a_tool_in_python_looks_into_jobs_of_any_version(job: Launch, server: str, client: str) -> None:
+    child = started(job, "-o", f"libpmix={libpmix(server)}", tasks=2)
+    rendezvous(job)
+    assert "2 running" in flux_pmix(job, "ps", FLUXPMIX_LIBPMIX=libpmix(client))
+    end(job)
+    job.finish(child)
 
 
 # -- who may not ----------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from installed import PAIRS, VERSIONS
 from live import NSPACE, Live, client_program, library, wait_for
 
 from fluxpmix.pmix import upcalls
-from fluxpmix.pmix.types import Proc, Range, find
+from fluxpmix.pmix.types import Info, Proc, Range, find
 
 pytestmark = pytest.mark.pmix
 OWN_PROCESS = True
@@ -304,6 +304,20 @@ def test_a_c_program_is_a_client_too(version: str, tmp_path: Path) -> None:
     with Live(library(version), tmp_path, size=4, host=BASE) as live:
         written = live.run(*[program] * 4)
         assert written == [f"rank {rank} of 4 sum 6\n" for rank in range(4)]
+
+
+@EACH
+def test_a_thread_that_has_answered_may_wait_for_libpmix(version: str, tmp_path: Path) -> None:
+    def answer(upcall: upcalls.Query) -> None:
+        live.server.reply(upcall.id, 0, [Info("my.key", 7)])
+        live.server.deregister_nspace("nobody")
+
+    program = """
+with Client() as client:
+    assert client.query([QueryItem(("my.key",))])[0].value == 7
+"""
+    with Live(library(version), tmp_path, host={**BASE, upcalls.Query: answer}) as live:
+        live.run(program)
 
 
 @EACH

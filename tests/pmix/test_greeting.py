@@ -16,14 +16,14 @@ from fluxpmix.pmix.greeting import Greeting, Kind, Waiting, parse
 from fluxpmix.pmix.types import Proc
 
 
-def said(kind: int, name: str = "", rank: int = 0, *, cred: bytes = b"") -> bytes:
+def said(kind: int, name: str = "", rank: int = 0, *, cred: bytes = b"", format: bytes = b"v4") -> bytes:
     """A first message, as libpmix writes it, without its header."""
     message = b"native\0" + struct.pack("!I", len(cred)) + cred + bytes([kind])
     if kind:
         message += struct.pack("!II", 1000, 1000)
     if name:
         message += name.encode() + b"\0" + struct.pack("!I", rank)
-    return message + b"5.0.11\0v4\0\1hash\0"
+    return message + b"5.0.11\0" + format + b"\0\1hash\0"
 
 
 def framed(message: bytes) -> bytes:
@@ -32,9 +32,16 @@ def framed(message: bytes) -> bytes:
 
 @pytest.mark.parametrize("cred", [b"", b"\0\1secret\0"])
 def test_the_kind_and_the_name_are_read(cred: bytes) -> None:
-    assert parse(said(0, "job", 3, cred=cred)) == Greeting("native", Kind.CLIENT, Proc("job", 3))
-    assert parse(said(3, cred=cred)) == Greeting("native", Kind.TOOL, None)
-    assert parse(said(4, "mine", 7, cred=cred)) == Greeting("native", Kind.NAMED_TOOL, Proc("mine", 7))
+    assert parse(said(0, "job", 3, cred=cred)) == Greeting("native", Kind.CLIENT, Proc("job", 3), (4, 0))
+    assert parse(said(3, cred=cred)) == Greeting("native", Kind.TOOL, None, (4, 0))
+    assert parse(said(4, "mine", 7, cred=cred)) == Greeting("native", Kind.NAMED_TOOL, Proc("mine", 7), (4, 0))
+
+
+@pytest.mark.parametrize(("format", "version"), [(b"v61", (6, 1)), (b"v20", (2, 0)), (b"", (0, 0)), (b"new", (0, 0))])
+def test_the_version_of_the_format_is_read(format: bytes, version: tuple[int, int]) -> None:
+    assert parse(said(3, format=format)).format == version
+    assert parse(said(4, "mine", 7, format=format)).format == version
+    assert parse(b"native\0" + bytes(4) + bytes([2]) + bytes(8)).format == (0, 0)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +83,7 @@ def test_whoever_has_said_all_of_it_is_heard_and_the_message_stays(
         assert not heard
     ours.send(message[40:])
     wait_for(lambda: heard, "the greeting")
-    assert heard == [(descriptor, Greeting("native", Kind.NAMED_TOOL, Proc("mine", 1)))]
+    assert heard == [(descriptor, Greeting("native", Kind.NAMED_TOOL, Proc("mine", 1), (4, 0)))]
     assert os.read(descriptor, 1000) == message
     ours.close()
 

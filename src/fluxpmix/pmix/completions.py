@@ -15,6 +15,7 @@ import sys
 from _thread import allocate_lock, get_ident
 from collections.abc import Callable, Iterable
 
+from fluxpmix.pmix.light import partial
 from fluxpmix.pmix.status import check
 from fluxpmix.pmix.types import Infos
 from fluxpmix.pmix.values import decode_infos
@@ -38,7 +39,8 @@ class Completions:
         self._waiting: dict[int, tuple[Callable[..., None], Any]] = {}
         # The thread that libpmix calls from: it must not wait for itself.
         self.progress_thread: int | None = None
-        # Threads inside a call that libpmix may complete before it returns, e.g. PROC_LOCAL events.
+        # Threads inside a call that libpmix may complete before it returns: PROC_LOCAL events, and in 6.1 the release
+        # of what an answer lent to it.
         self._calling: set[int] = set()
         make = self._make
         self.op = make("void(int, void *)", lambda status, key: self._finish(key, status))
@@ -104,7 +106,7 @@ class Completions:
             lock.release()
 
         key = self.expect(done, keep)
-        status = self._call(call, key)
+        status = self.call(partial(call, key))
         if status != SUCCESS:
             self.forget(key)
             close_all(keep)
@@ -129,7 +131,7 @@ class Completions:
                 done(status)
 
         key = self.expect(ended, keep)
-        status = self._call(call, key)
+        status = self.call(partial(call, key))
         if status != SUCCESS:
             self.forget(key)
             close_all(keep)
@@ -137,11 +139,12 @@ class Completions:
             if done is not None:
                 done(SUCCESS)
 
-    def _call(self, call: Callable[[Any], int], key: Any) -> int:
+    def call(self, call: Callable[[], Any]) -> Any:
+        """Return `call()`, a call of libpmix that may call back before it returns, on whatever thread this is."""
         here = get_ident()
         self._calling.add(here)
         try:
-            return call(key)
+            return call()
         finally:
             self._calling.discard(here)
 

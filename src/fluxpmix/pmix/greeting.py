@@ -3,7 +3,8 @@
 `gate.py` keeps connections here whose judge wants to hear that. libpmix (4.2, 5.0 and 6.1) reads the first
 message of a connection in one go and serves nobody meanwhile, so one that is slow to speak waits here until all
 of it has come. It is looked at and left where it is. The message: what security module, its credential, what
-kind of process; for tools the user and group; for whoever has a name, that name.
+kind of process; for tools the user and group; for whoever has a name, that name; the version of its libpmix, and
+the format in which it packs data: `v41` for the one that came with 4.1.
 """
 
 from __future__ import annotations
@@ -54,11 +55,15 @@ _NAMELESS = frozenset((Kind.LEGACY_TOOL, Kind.LEGACY_LAUNCHER, Kind.TOOL, Kind.L
 
 
 class Greeting(Record):
-    """What a process says of itself: how it proves who it is, what it is, and its name (None: it wants one)."""
+    """What a process says of itself: how it proves who it is, what it is, and its name (None: it wants one).
+
+    `format` is the version of libpmix with which its format came, (0, 0) where it does not say.
+    """
 
     security: str
     kind: Kind
     proc: Proc | None
+    format: tuple[int, int] = (0, 0)
 
 
 def parse(message: bytes) -> Greeting:
@@ -70,15 +75,24 @@ def parse(message: bytes) -> Greeting:
         at += 4 + length
         kind = Kind(message[at])
         at += 1
-        if kind in _NAMELESS:
-            return Greeting(security, kind, None)
         if kind is not Kind.CLIENT:
             at += 8  # user and group
-        end = message.index(b"\0", at)
-        (rank,) = unpack_from("!I", message, end + 1)
-        return Greeting(security, kind, Proc(message[at:end].decode("utf-8", "surrogateescape"), rank))
+        proc = None
+        if kind not in _NAMELESS:
+            end = message.index(b"\0", at)
+            (rank,) = unpack_from("!I", message, end + 1)
+            proc = Proc(message[at:end].decode("utf-8", "surrogateescape"), rank)
+            at = end + 5
+        return Greeting(security, kind, proc, _format(message[at:]))
     except (IndexError, error) as problem:
         raise ValueError(f"it is cut short: {problem}") from None
+
+
+def _format(rest: bytes) -> tuple[int, int]:
+    """Return the format that a first message names, behind the version."""
+    _version, _, rest = rest.partition(b"\0")
+    digits = rest.partition(b"\0")[0].removeprefix(b"v")
+    return (int(digits[:1]), int(digits[1:] or 0)) if digits.isdigit() else (0, 0)
 
 
 class Waiting:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from fluxpmix.pmix.completions import SUCCESS, close_all, completions
 from fluxpmix.pmix.decoding import encoded
+from fluxpmix.pmix.light import partial
 from fluxpmix.pmix.module_table import Answer, Entry
 from fluxpmix.pmix.record import Record
 from fluxpmix.pmix.types import DataType, Info, Proc
@@ -85,7 +86,7 @@ class Replies:
         copies = hops and upcall.entry.answer is Answer.LOOKUP  # on its own thread it packs a lookup's data at once
 
         def complete() -> None:
-            function(*arguments)
+            self._completions.call(partial(function, *arguments))
             if copies:
                 close_all(keep)
             elif keep:

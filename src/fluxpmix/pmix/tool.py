@@ -8,11 +8,12 @@ asks what a client asks (`requests.py`), of the server that it is connected to. 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from fluxpmix.pmix import attributes, decoding
 from fluxpmix.pmix.completions import completions
-from fluxpmix.pmix.library import scrub_environment
+from fluxpmix.pmix.library import parse_version, scrub_environment
+from fluxpmix.pmix.light import contextmanager
 from fluxpmix.pmix.requests import Requests
 from fluxpmix.pmix.status import check
 from fluxpmix.pmix.types import DataType, Directives, Info, Proc, Range
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
     from fluxpmix.pmix.library import Library
     from fluxpmix.pmix.types import Rows
+
+_FORMAT = "PMIX_MCA_bfrops"
 
 
 class Tool(Requests):
@@ -74,7 +77,7 @@ class Tool(Requests):
         told += _listed(directives)
         os.environ["PMIX_SECURITY_MODE"] = security
         who = library.ffi.new("pmix_proc_t *")
-        with infos(library, told) as array:
+        with infos(library, told) as array, _format(library, file):
             check(library.lib.PMIx_tool_init(who, array.pointer, array.count), "PMIx_tool_init")
         self._finalized = False
         self.proc = decoding.proc(library.ffi, who)
@@ -129,6 +132,35 @@ class Tool(Requests):
                 Info(attributes.EVENT_NON_DEFAULT, True),
             ],
         )
+
+
+@contextmanager
+def _format(library: Library, file: str | None) -> Iterator[None]:
+    """Have libpmix pack data as servers of 4.2 and 5.x can read it, unless the user has chosen or the server is newer.
+
+    A process that a server has started is told which formats it reads. A tool is not, and 6.x takes its newest:
+    servers of 4.2 and 5.x end the connection there, if they do not crash. A rendezvous file says the version.
+    """
+    if library.version < (6, 0) or _FORMAT in os.environ or _served_by(file) >= library.version[:2]:
+        yield
+        return
+    os.environ[_FORMAT] = "v41"
+    try:
+        yield
+    finally:
+        del os.environ[_FORMAT]
+
+
+def _served_by(file: str | None) -> tuple[int, ...]:
+    """Return the version of the server that wrote this file, (0,) where that is not known."""
+    if file is None:
+        return (0,)
+    try:
+        with open(file, encoding="utf-8", errors="replace") as lines:
+            _uri, version = next(lines), next(lines)
+        return parse_version(version)
+    except (OSError, StopIteration, ValueError):
+        return (0,)
 
 
 def _listed(directives: Directives | None) -> list[Any]:

@@ -39,6 +39,7 @@ from fluxpmix.shell.flux.mail import Mail
 from fluxpmix.shell.flux.options import Options
 from fluxpmix.shell.flux.service import SETUP, Leaving
 from fluxpmix.shell.flux.timelimit import TimeLimit
+from fluxpmix.shell.local.guard import Guard
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -214,7 +215,9 @@ class Plugin:
         self._leaving = Leaving(api, self._mail.peers, self.rank, brokers, self._shell_lost)
         xml = api.topology()
         stop = EXEC if api.option("stop-tasks-in-exec") else options.stop
-        site = sites.make(api, job, self.rank, hosts[self.rank], xml, stop, self._refused)
+        # Any process of the owner's: one that a container engine starts is not below this shell.
+        guard = Guard(self._refused, version=found.version, by_process=False)
+        site = sites.make(api, job, self.rank, hosts[self.rank], xml, stop, guard)
         self._hold = Hold(site.tmpdir)
         driver = self._make_driver(options)(
             job,

@@ -6,7 +6,7 @@ Used by `plugin.py` at shell.init.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from fluxpmix.job import idset
 from fluxpmix.pmix.light import contextmanager
@@ -15,19 +15,17 @@ from fluxpmix.shell.flux import binding, topology
 from fluxpmix.shell.flux.api import Shell
 from fluxpmix.shell.flux.handle import ShellError
 from fluxpmix.shell.local import machine
-from fluxpmix.shell.local.guard import Guard
 from fluxpmix.shell.server import Site, stops
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from fluxpmix.job.model import Job
     from fluxpmix.shell.flux.resources import Host
+    from fluxpmix.shell.local.guard import Guard
 
 
-def make(
-    api: Shell, job: Job, rank: int, host: Host, xml: str, stop: str | None, refused: Callable[[str], None]
-) -> Site:
-    """Return the site of shell `rank` on its node; `xml` is hwloc's topology, `refused` hears of refused connections.
+def make(api: Shell, job: Job, rank: int, host: Host, xml: str, stop: str | None, guard: Guard) -> Site:
+    """Return the site of shell `rank` on its node; `xml` is hwloc's topology, `guard` judges connections.
 
     Raises `ShellError` where FLUX_JOB_TMPDIR is not to be used.
     """
@@ -47,8 +45,7 @@ def make(
         cpus=cpus,
         packages={task: packages[text] for task, text in cpus.items()},
         gpus=topology.gpus(xml, host.gpus) if host.gpus else (),
-        # Any process of the owner's: one that a container engine starts is not below this shell.
-        gate=Guard(refused, by_process=False),
+        gate=guard,
         job_infos=(*_flux_keys(api, job), *stops(stop)),
     )
 

@@ -29,12 +29,22 @@ _TRIES = 3  # a process that forks while we look may hide once
 class Guard:
     """Decides on connections. `log(message)` is told of each refusal; call it from any thread."""
 
-    def __init__(self, log: Callable[[str], None], *, nspace: str = "", by_process: bool = True) -> None:
-        """`nspace` is the job's; with `by_process` off, any process of the owner's may be a task.
+    def __init__(
+        self,
+        log: Callable[[str], None],
+        *,
+        version: tuple[int, ...],
+        nspace: str = "",
+        by_process: bool = True,
+    ) -> None:
+        """`version` is the server's libpmix's, `nspace` the job's; with `by_process` off, any process of the owner's
+        may be a task.
 
-        libpmix's server takes credentials of one kind, that which PMIX_MCA_psec names, and crashes on others.
+        libpmix's server takes credentials of one kind, that which PMIX_MCA_psec names, and crashes on others. So it
+        does on a format that is newer than itself.
         """
         self._log = log
+        self._version = version
         self._nspace = nspace
         self._by_process = by_process
         self._uid = os.geteuid()
@@ -53,6 +63,12 @@ class Guard:
             return self._refuse(
                 f"it proves who it is by {greeting.security}, which this server does not take; "
                 f"set PMIX_SECURITY_MODE={security} in its environment"
+            )
+        if greeting.format > self._version:
+            theirs, ours = ".".join(map(str, greeting.format)), ".".join(map(str, self._version))
+            return self._refuse(
+                f"it packs data as libpmix {theirs} does, which this server's libpmix {ours} cannot read; "
+                "set PMIX_MCA_bfrops=v41 in its environment"
             )
         if self._by_process:
             return self._judge_tool(greeting)

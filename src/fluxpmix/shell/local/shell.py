@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from collections.abc import Callable, Sequence
 
 from fluxpmix.host.effects import Buffer, Frame, Launch, Level
@@ -60,6 +61,8 @@ def main(plan: Plan, rank: int, sock: _socket.socket, listener: _socket.socket |
     try:
         shell = JobShell(plan, rank, sock, listener)
         code = shell.run()
+    except BaseException as error:  # or nobody would ever know why
+        sys.excepthook(type(error), error, error.__traceback__)
     finally:
         os._exit(code)
 
@@ -223,7 +226,7 @@ class JobShell:
             topology_signature=machine.topology_signature(),
             cpus={rank: idset.encode(cpus) for rank, cpus in self._bindings.items()},
             packages={rank: machine.package_of(cpus) for rank, cpus in self._bindings.items()},
-            gate=Guard(self._refused, nspace=self._job.nspace, by_process=not munge),
+            gate=Guard(self._refused, version=library.version, nspace=self._job.nspace, by_process=not munge),
             keeper=self._keeper,
             job_infos=stops(request.stop),
         )
