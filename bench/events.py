@@ -36,7 +36,7 @@ def run(*words: str) -> list[list[str]]:
 def main() -> None:
     """Measure and print the table."""
     given = [int(word) for word in sys.argv[1:]]
-    rounds, events = (*given, *(3, 5000)[len(given) :])
+    rounds, events = (*given, *(3, 10000)[len(given) :])
     client = [sys.executable, str(HERE / "events_client.py")]
     rates = []
     for _ in range(rounds):

@@ -113,6 +113,8 @@ class Spread:
     ) -> None:
         frame = None
         size = (len(targets) if targets is not None else self._shells - 1) + 1
+        if self._fanout * place + 1 >= size:
+            return  # nobody is below
         places = list(range(self._fanout * place + 1, min(self._fanout * (place + 1) + 1, size)))
         for each in places:  # grows on the way, where shells are lost
             shell = self._at(sender, targets, each)

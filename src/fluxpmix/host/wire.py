@@ -119,6 +119,20 @@ def _put_tuple(out: bytearray, value: tuple[Any, ...]) -> None:
             _put(out, item)
 
 
+def _put_proc(out: bytearray, value: Proc) -> None:
+    out += b"P"
+    _put(out, value.nspace)
+    _put(out, value.rank)
+
+
+def _put_info(out: bytearray, value: Info) -> None:
+    out += b"I"
+    _put(out, value.key)
+    _put(out, value.value)
+    _put(out, value.type)
+    _put(out, value.required)
+
+
 def _put_bool(out: bytearray, value: bool) -> None:
     out += b"T" if value else b"F"
 
@@ -143,6 +157,8 @@ _WRITERS: dict[type, Callable[[bytearray, Any], None]] = {
     bool: _put_bool,
     type(None): _put_none,
     float: _put_float,
+    Proc: _put_proc,
+    Info: _put_info,
 }
 _LETTERS = {cls: letter for letter, (cls, _) in _RECORDS.items()}
 

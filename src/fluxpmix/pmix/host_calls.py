@@ -258,7 +258,17 @@ class HostCalls(Events):
         A `source` that is this server itself comes back as a NotifyEvent upcall. Raises `PmixError`.
         Standard 4.2, section 9.2 (PMIx_Notify_event).
         """
-        self._notify(status, source, range, directives, done)
+        library = self._library
+        if done is not None or library.version >= (6, 0):
+            self._notify(status, source, range, directives, done)
+            return
+        # A server of 4.2 and 5.0 copies all of it at once, and need not call back: events may be many.
+        procs = ProcArray(library, (source,))
+        with infos(library, directives) as array:
+            called = library.lib.PMIx_Notify_event(
+                status, procs.pointer, int(range), array.pointer, array.count, library.ffi.NULL, library.ffi.NULL
+            )
+        check(called, "PMIx_Notify_event")
 
     def iof_deliver(
         self,

@@ -9,6 +9,7 @@ has been passed through once more. Standard 4.2, section 17.3.
 
 from __future__ import annotations
 
+from _thread import allocate_lock
 from collections.abc import Callable
 
 from fluxpmix.pmix.completions import SUCCESS, close_all, completions
@@ -17,7 +18,7 @@ from fluxpmix.pmix.light import partial
 from fluxpmix.pmix.module_table import Answer, Entry
 from fluxpmix.pmix.record import Record
 from fluxpmix.pmix.types import DataType, Info, Proc
-from fluxpmix.pmix.upcalls import Group
+from fluxpmix.pmix.upcalls import Group, NotifyEvent
 from fluxpmix.pmix.values import InfoArray, ProcArray, infos
 
 TYPE_CHECKING = False
@@ -46,6 +47,8 @@ class Replies:
         self._library = library
         self._completions = completions(library)
         self._hops = library.version < (6, 1)
+        self._together: list[Callable[[], None]] = []  # what waits for libpmix's thread, in one hop
+        self._lock = allocate_lock()
         ffi = library.ffi
         self._free = ffi.cast("void *", ffi.addressof(library.lib, "free"))
         self._release = ffi.cast("void *", self._completions.release)
@@ -77,6 +80,20 @@ class Replies:
         if library.lib.PMIx_server_register_resources(library.ffi.NULL, 0, waiting.op, key) != SUCCESS:
             waiting.forget(key)
 
+    def _hop_together(self, call: Callable[[], None]) -> None:
+        """Run `call` there too, perhaps before what was queued since others were: where the order is all the same."""
+        with self._lock:
+            self._together.append(call)
+            first = len(self._together) == 1
+        if first:
+            self.hop(self._arrived)
+
+    def _arrived(self) -> None:
+        with self._lock:
+            calls, self._together = self._together, []
+        for call in calls:
+            call()
+
     # -- one method an answer ------------------------------------------------------------------
 
     def _call(self, upcall: Open, *arguments: Any, keep: tuple[Any, ...] = ()) -> None:
@@ -92,7 +109,9 @@ class Replies:
             elif keep:
                 self.hop(lambda: close_all(keep))
 
-        if hops:
+        if hops and upcall.entry.upcall is NotifyEvent:  # as many come as people raise events
+            self._hop_together(complete)
+        elif hops:
             self.hop(complete)
         else:
             complete()

@@ -93,6 +93,7 @@ for _name, _member, _ctype, _bits, _signed in (
     _low, _high = (-(1 << _bits - 1), (1 << _bits - 1) - 1) if _signed else (0, (1 << _bits) - 1)
     _NUMBERS[DataType[_name]] = (_member, _ctype, _low, _high)
 
+_KEYS: dict[str, bytes] = {}  # of the Standard's attributes that have been used, as C has them
 _PROC = Struct("256sI")  # pmix_proc_t
 _TYPES: dict[int, DataType] = {int(each): each for each in DataType}
 
@@ -219,15 +220,23 @@ def fill_info(ffi: Any, info: Any, item: Info, keep: list[Any]) -> None:
 def fill_proc(struct: Any, proc: Proc, key: str = "") -> None:
     """Write one process name. ValueError names `key`, where it is given, and what does not fit."""
     struct.nspace = _nspace(key, proc.nspace)
+    if type(proc.rank) is int and 0 <= proc.rank <= _HIGHEST_RANK:
+        struct.rank = proc.rank
+        return
     what = f"{key}: rank in {proc.nspace!r}" if key else f"rank in {proc.nspace!r}"
     struct.rank = number(what, proc.rank, DataType.PROC_RANK, 0, _HIGHEST_RANK)
 
 
 def key_bytes(key: str) -> bytes:
     """Return a key as C has it. ValueError where it is empty, too long or holds a NUL."""
+    coded = _KEYS.get(key)
+    if coded is not None:
+        return coded
     coded = _utf8("key", key)
     if not coded or len(coded) > MAX_KEYLEN or b"\0" in coded:
         raise ValueError(f"key {key[:80]!r}: 1 to {MAX_KEYLEN} bytes, none of them NUL (it has {len(coded)})")
+    if type(key) is attributes.Attribute:
+        _KEYS[key] = coded
     return coded
 
 

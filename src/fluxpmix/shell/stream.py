@@ -48,13 +48,16 @@ class Stream:
         sock: socket,
         on_message: Callable[[Buffer], None],
         on_end: Callable[[str], None],
+        at_end: Callable[[Callable[[], None]], None] | None = None,
     ) -> None:
+        """`at_end(call)` makes a call at the end of the loop's turn: what one turn sends then goes together."""
         sock.setblocking(False)
         self._reactor = reactor
         self._socket = sock
         self._fd = sock.fileno()
         self._on_message = on_message
         self._on_end = on_end
+        self._at_end = at_end
         self._input = memoryview(bytearray(_READ_SIZE))
         self._have = 0  # bytes in `_input`
         self._body: memoryview | None = None  # a large message under way
@@ -81,7 +84,14 @@ class Stream:
         self._output.append(memoryview(_LENGTH.pack(size)))
         self._output.extend(views)
         self.queued += _LENGTH.size + size
-        if idle:
+        if idle and self._at_end is not None:
+            self._at_end(self.flush)
+        elif idle:
+            self._flush()
+
+    def flush(self) -> None:
+        """Send what fits now of what is queued."""
+        if self._fd >= 0:
             self._flush()
 
     def pause(self, paused: bool) -> None:

@@ -111,6 +111,7 @@ class Links:
     def close(self) -> None:
         """Close every connection."""
         for link in (*self._out.values(), *self._in):
+            link.stream.flush()
             link.stream.close()
         self._out.clear()
         self._in.clear()
@@ -179,7 +180,7 @@ class _Handshake:
         self._challenge = os.urandom(16)
         self._proved = False
         self._waiting: list[Iterable[Buffer]] = []
-        self.stream = Stream(links.reactor, sock, self._take, partial(links.ended, self))
+        self.stream = Stream(links.reactor, sock, self._take, partial(links.ended, self), links.reactor.at_end)
         if self._opened:
             self.stream.send((_HELLO.pack(me, self._challenge),))
 

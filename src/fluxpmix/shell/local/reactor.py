@@ -55,6 +55,8 @@ class Reactor:
         self._signal_pipe: tuple[int, int] | None = None
         self._old_wakeup = -1
         self._running = False
+        self._in_turn = False
+        self._ends: list[Callable[[], None]] = []  # what is to be done at the end of this turn
         self.watch(self._wake, READ, self._drain)
 
     def close(self) -> None:
@@ -107,6 +109,13 @@ class Reactor:
         with suppress(OSError):
             os.eventfd_write(self._wake, 1)
 
+    def at_end(self, call: Callable[[], None]) -> None:
+        """Make a call when the callbacks are done that are due now; at once outside of `run`."""
+        if self._in_turn:
+            self._ends.append(call)
+        else:
+            call()
+
     def on_signal(self, signum: int, call: Callable[[], None]) -> None:
         """Make a call in the loop for each batch of a signal. In the main thread only."""
         if self._signal_pipe is None:
@@ -123,11 +132,19 @@ class Reactor:
             timeout = -1.0
             if self._timers:
                 timeout = max(0.0, self._timers[0][0] - monotonic())
-            for fd, events in self._poll.poll(timeout):
-                handler = self._handlers.get(fd)
-                if handler is not None:
-                    handler(events)
-            self._fire()
+            ready = self._poll.poll(timeout)
+            self._in_turn = True
+            try:
+                for fd, events in ready:
+                    handler = self._handlers.get(fd)
+                    if handler is not None:
+                        handler(events)
+                self._fire()
+            finally:
+                self._in_turn = False
+                ends, self._ends = self._ends, []
+                for call in ends:
+                    call()
 
     def stop(self) -> None:
         """Let `run` return after the callbacks under way."""

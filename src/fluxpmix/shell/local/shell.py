@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 _LAST_WORDS = 1.0  # seconds for what other shells have sent of their tasks' output
 _STEP = 0.005  # seconds between looks whether all has come
 _CLOSING = 10  # seconds for libpmix to stop its server
+_GARBAGE = 50_000  # objects that are made between looks for cycles: next to none are, and each message makes some
 
 
 class Plan(Record):
@@ -286,6 +287,7 @@ class JobShell:
         else:
             self._control.send(control.STARTED, self._running.pids)
             self._inputs.start()
+        gc.set_threshold(_GARBAGE)
         gc.enable()
         null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         os.dup2(null, 0)  # whoever feeds our standard input shall see when nobody reads it
