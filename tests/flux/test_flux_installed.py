@@ -59,6 +59,27 @@ def test_a_job_runs_with_the_installed_package(installed: Path) -> None:
     assert lines == [f"{rank} {site}/fluxpmix/__init__.py" for rank in range(4)]
 
 
+def test_python_looks_for_packages_where_the_plugin_is_and_nowhere_else(installed: Path, tmp_path: Path) -> None:
+    """In an environment that stands alone Python's `site`, which takes its time to look for more, is not started."""
+    packages = next((installed / "lib").glob("python3*")) / "site-packages"
+    settings, seen = installed / "pyvenv.cfg", packages / "sitecustomize.py"
+    said = settings.read_text()
+    assert "include-system-site-packages = false" in said
+    program = tmp_path / "program"
+    program.write_text('#!/bin/sh\ntest -n "$PMIX_RANK" && echo here\n')
+    program.chmod(0o700)
+    job = f"flux run -N2 -n2 -o pmi=pmix {program}"
+    mark = tmp_path / "site"
+    seen.write_text(f"import sys\nif not sys.argv[0]:\n    open({str(mark)!r}, 'a').close()\n")
+    try:
+        assert run(installed, job) == ["here", "here"] and not mark.exists()
+        settings.write_text(said.replace("= false", "= true"))
+        assert run(installed, job) == ["here", "here"] and mark.exists()
+    finally:
+        seen.unlink()
+        settings.write_text(said)
+
+
 def test_the_command_is_one_of_fluxs(installed: Path) -> None:
     assert "usage: flux-pmix" in "\n".join(run(installed, "flux pmix --help", size=1))
 

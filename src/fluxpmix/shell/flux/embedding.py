@@ -133,7 +133,7 @@ def fluxpmix_load(plugin):
         from fluxpmix.shell.flux.plugin import load
         return load(ffi, lib, plugin, since)
     except BaseException as error:
-        text = f"pmix: the plugin's Python part ({sys.prefix}) fails: {type(error).__name__}: {error}"
+        text = f"pmix: the plugin's Python part ({sys.executable}) fails: {type(error).__name__}: {error}"
         lib.end_job(1, " ".join(text.split()).encode()[:1000])
         return -1
 """
@@ -150,7 +150,7 @@ def fluxpmix_upmi(topic, arguments):
         return answer(ffi, lib, ffi.string(topic).decode(), arguments)
     except BaseException as error:
         import sys
-        text = f"pmix: the plugin's Python part ({sys.prefix}) fails: {type(error).__name__}: {error}"
+        text = f"pmix: the plugin's Python part ({sys.executable}) fails: {type(error).__name__}: {error}"
         lib.complain(" ".join(text.split()).encode()[:1000])
         return -1
 """
@@ -188,6 +188,7 @@ class Python(Record):
     include: str
     libdir: str
     library: str
+    suffix: str  # of extension modules
 
 
 def this_python() -> Python:
@@ -216,6 +217,7 @@ def this_python() -> Python:
         include=include,
         libdir=get("LIBDIR") or "",
         library=f"python{version}",
+        suffix=get("EXT_SUFFIX") or ".so",
     )
 
 
@@ -254,6 +256,7 @@ def source(python: Python, kind: Kind = SHELL) -> str:
         "FLUXPMIX_BASE_PYTHON": _quote(python.base),
         "FLUXPMIX_PACKAGE_PARENT": _quote(package_parent()),
         "FLUXPMIX_FILE": _quote(kind.file),
+        "FLUXPMIX_SUFFIX": _quote(python.suffix),
     }
     defines = "".join(f"#define {name} {value}\n" for name, value in settings.items())
     kept = f"__attribute__((used)) static const char fluxpmix_mark[] = {_quote(mark(kind))};\n"

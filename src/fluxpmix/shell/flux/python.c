@@ -10,9 +10,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 static char package_parent[PATH_MAX];
+static bool site_needed = true; /* Python's site module, which looks for packages: 2 ms */
 
 static int cffi_start_python(void);
 
@@ -50,6 +52,30 @@ static void find_package(void)
     }
 }
 
+/* Whether a virtual environment has its own packages only. */
+static bool stands_alone(const char *settings)
+{
+    FILE *file = fopen(settings, "re");
+    char line[PATH_MAX + 64], value[16];
+    bool alone = false;
+
+    while (file && fgets(line, sizeof line, file))
+        if (sscanf(line, " include-system-site-packages = %15s", value) == 1)
+            alone = strcasecmp(value, "false") == 0;
+    if (file)
+        fclose(file);
+    return alone;
+}
+
+/* Whether what cannot be done without lies beside the package. */
+static bool has_backend(void)
+{
+    char backend[PATH_MAX + 128];
+
+    snprintf(backend, sizeof backend, "%s/_cffi_backend%s", package_parent, FLUXPMIX_SUFFIX);
+    return access(backend, R_OK) == 0;
+}
+
 /* The interpreter: that of the virtual environment round the package (it may have moved since it was
  * built, or the plugin comes from a cache), else the one that built the plugin. */
 static const char *find_python(void)
@@ -62,8 +88,10 @@ static const char *find_python(void)
         snprintf(settings, sizeof settings, "%s/pyvenv.cfg", root);
         if (access(settings, R_OK) == 0
             && snprintf(python, sizeof python, "%s/bin/python3", root) < (int)sizeof python
-            && access(python, X_OK) == 0)
+            && access(python, X_OK) == 0) {
+            site_needed = !(stands_alone(settings) && has_backend());
             return python;
+        }
     }
     if (access(FLUXPMIX_PYTHON, X_OK) == 0)
         return FLUXPMIX_PYTHON;
@@ -98,6 +126,7 @@ static int initialize_python(void)
     config.install_signal_handlers = 0;
     config.write_bytecode = 0;
     config.user_site_directory = 1; /* where cffi may be; a virtual environment has none */
+    config.site_import = site_needed; /* else all packages are where the package is: extend_path() */
     status = PyConfig_SetBytesString(&config, &config.executable, python);
     if (!PyStatus_Exception(status))
         status = Py_InitializeFromConfig(&config);
