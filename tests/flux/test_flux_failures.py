@@ -31,8 +31,8 @@ def client(text: str) -> list[str]:
         (["pmix.libpmix=/nonexistent/libpmix.so"], "no usable libpmix, version 4.2 or newer; tried /nonexistent"),
         (["pmix.libpmix=libc.so.6"], "not a libpmix"),
         (["pmix.libpmix=7"], "-o pmix.libpmix=7: text is expected"),
-        (["pmix.timeout=soon"], "-o pmix.timeout=soon: seconds, as in 30 or 0.5, or none is expected"),
-        (["pmix.timeout=-1"], "-o pmix.timeout=-1: seconds, as in"),
+        (["pmix.timeout=soon"], "-o pmix.timeout=soon: write a number with ms, s, m, h or d, e.g. 90s or 1.5h"),
+        (["pmix.timeout=-1"], "-o pmix.timeout=-1: write a number with"),
         (["pmix.fanout=1"], "-o pmix.fanout=1: a whole number from 2 to 65536 is expected"),
         (["pmix.exchange=star"], "-o pmix.exchange=star: one of auto, tree, bruck is expected"),
         (["pmix.model="], "-o pmix.model=: text is expected"),
@@ -68,7 +68,7 @@ def test_a_task_that_dies_fails_the_fence_that_needs_it(two: Instance, server: s
 
 def test_a_fence_that_takes_too_long_ends_with_who_was_missing(two: Instance) -> None:
     late = f"if rank == 1: time.sleep(3)\n{TRY_FENCE}client.finalize()"
-    result = two.run("-N2", "-n4", "-o", "pmix.timeout=1", *client(late))
+    result = two.run("-N2", "-n4", "-o", "pmix.timeout=1000ms", *client(late))
     assert len([line for line in result.lines if "PMIX_ERR_TIMEOUT (-24)" in line]) >= 2, "one of each shell"
     assert "waiting for shell 0 (ranks 0-1" in result.err
 

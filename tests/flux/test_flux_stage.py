@@ -103,7 +103,7 @@ def test_python_variables_of_the_environment_change_nothing(play: Stage) -> None
         (
             {"STAGE_OPTION_pmix": '{"timeout":"soon"}'},
             "",
-            "-o pmix.timeout=soon: seconds, as in 30 or 0.5, or none is expected",
+            "-o pmix.timeout=soon: write a number with ms, s, m, h or d, e.g. 90s or 1.5h",
         ),
         ({}, "/nonexistent", "FLUX_JOB_TMPDIR=/nonexistent cannot be written"),
     ],

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fluxpmix.cli import duration
+from fluxpmix.job import duration
 
 UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 ACCEPTED = {"30s": 30, "1.5h": 5400, "2d": 172800, "100ms": 0.1, "1m": 60, "0": 0, "90": 90, ".5s": 0.5, "1e3s": 1000}
@@ -67,6 +67,19 @@ def test_a_bare_time_limit_is_in_minutes_and_zero_is_none(text: str, seconds: fl
 @pytest.mark.parametrize(("text", "seconds"), [("1", 1), ("30s", 30), ("0", 0), ("none", None)])
 def test_a_bare_timeout_is_in_seconds_and_may_be_none(text: str, seconds: float | None) -> None:
     assert duration.timeout(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"), [(30, 30), (0.5, 0.5), ("90s", 90), ("1.5m", 90), ("none", None), (0, None)]
+)
+def test_the_limit_of_an_operation_comes_as_number_or_text(value: object, seconds: float | None) -> None:
+    assert duration.operation_limit(value) == seconds
+
+
+@pytest.mark.parametrize("value", [True, None, -1, "soon", [], {"s": 1}])
+def test_what_limits_no_operation_is_refused(value: object) -> None:
+    with pytest.raises(ValueError, match="write a number with ms, s, m, h or d"):
+        duration.operation_limit(value)
 
 
 @pytest.mark.flux

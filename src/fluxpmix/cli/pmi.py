@@ -121,7 +121,7 @@ def _exchange(client: Client, options: Mapping[str, Any]) -> None:
 
 
 def _get(client: Client, options: Mapping[str, Any]) -> None:
-    from fluxpmix.cli import duration
+    from fluxpmix.job import duration
     from fluxpmix.pmix import attributes as a
     from fluxpmix.pmix.types import Proc
 

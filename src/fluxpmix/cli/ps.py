@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fluxpmix.cli import servers
-from fluxpmix.cli.duration import seconds
 from fluxpmix.cli.errors import CommandError, UsageError
 from fluxpmix.cli.options import Option, help_page, parse
+from fluxpmix.job.duration import seconds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from fluxpmix.cli import duration, geometry
+from fluxpmix.cli import geometry
 from fluxpmix.cli.errors import UsageError
 from fluxpmix.cli.options import Given, Option, Parsed, count, help_page, parse
-from fluxpmix.job import template
+from fluxpmix.job import duration, template
 from fluxpmix.pmix.record import Record
 
 TYPE_CHECKING = False

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from fluxpmix.cli import duration
 from fluxpmix.cli.errors import UsageError, nearest
+from fluxpmix.job.duration import operation_limit, timeout
 from fluxpmix.pmix.record import Record
 
 TYPE_CHECKING = False
@@ -47,7 +47,7 @@ def _text(value: Any) -> str:
 
 
 def _timeout(value: Any) -> float | None:
-    return duration.timeout(str(value))
+    return timeout(str(value))
 
 
 def _output_mode(value: Any) -> str:
@@ -125,7 +125,7 @@ SHELL_OPTIONS = (
     ShellOption("pmix.fanout", _fanout, "N: children of a node of the tree over the shells (default 16)"),
     ShellOption("pmix.pset.NAME", _ranks, "RANKS: a process set, e.g. pmix.pset.left=0-3"),
     ShellOption("pmix.stop", _stop, "exec, init or app: where tasks wait for a debugger"),
-    ShellOption("pmix.timeout", _timeout, "FSD or none: limit of an operation that sets none (default none)"),
+    ShellOption("pmix.timeout", operation_limit, "FSD or none: limit of an operation that sets none (default none)"),
     ShellOption("security", _security, "native or munge: how clients prove who they are"),
 )
 SET = "pmix.pset."  # what follows is the name of a process set

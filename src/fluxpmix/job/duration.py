@@ -41,6 +41,14 @@ def timeout(text: str) -> float | None:
     return None if value == float("inf") else value
 
 
+def operation_limit(value: object) -> float | None:
+    """Return the seconds that an operation may take, None for ever: as `timeout`, and 0 means so too (PMIX_TIMEOUT).
+
+    `value` is the option's, as JSON has it. Raises ValueError as `seconds` does.
+    """
+    return timeout(str(value)) or None
+
+
 def _number(text: str, unit: float) -> float:
     """Return how many seconds a number of units is."""
     # float() also takes nan, inf, 1_000 and spaces; the standard's grammar has none of them.

@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
         raise UsageError(
             f"check takes no argument, {parsed.rest[0]!r} was given: flux-pmix check --help shows the options"
         )
-    from fluxpmix.cli import duration
+    from fluxpmix.job import duration
 
     try:
         seconds = duration.seconds(options.get("timeout", "10s"))

@@ -43,12 +43,10 @@ def _switch(value: Any) -> bool:
     raise ValueError("on or off is expected")
 
 
-def _seconds(value: Any) -> float | None:
-    if value == "none":
-        return None
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf"):
-        return float(value)
-    raise ValueError("seconds, as in 30 or 0.5, or none is expected")
+def _timeout(value: Any) -> float | None:
+    from fluxpmix.job.duration import operation_limit
+
+    return operation_limit(value)
 
 
 def _sets(value: Any) -> tuple[ProcessSet, ...]:
@@ -122,7 +120,7 @@ _NAMES: dict[str, Callable[[Any], Any]] = {
     "pmix.libpmix": _text,
     "pmix.fanout": _fanout,
     "pmix.exchange": _exchange,
-    "pmix.timeout": _seconds,
+    "pmix.timeout": _timeout,
     "pmix.model": _text,
     "pmix.stop": _stop,
     "pmix.pset": _sets,
