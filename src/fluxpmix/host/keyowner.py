@@ -22,6 +22,7 @@ from fluxpmix.host.directory import Directory
 from fluxpmix.host.effects import Effect
 from fluxpmix.host.frames import Tag
 from fluxpmix.host.keystore import Denied, Item, KeyStore, Reach, Rights, Who
+from fluxpmix.host.publication import byte_length
 from fluxpmix.pmix.status import Status
 from fluxpmix.pmix.types import MAX_KEYLEN, Persistence, Proc, Range
 
@@ -261,7 +262,7 @@ def _keys(keys: Any) -> tuple[str, ...]:
     if not isinstance(keys, tuple) or not keys:
         raise BadBody("keys are wanted")
     for key in keys:
-        if not isinstance(key, str) or not 0 < len(key.encode("utf-8", "surrogateescape")) <= MAX_KEYLEN:
+        if not isinstance(key, str) or not 0 < byte_length(key) <= MAX_KEYLEN:
             raise BadBody(f"a key is text of 1 to {MAX_KEYLEN} bytes")
     if len(set(keys)) != len(keys):
         raise BadBody("a key is given twice")
@@ -281,7 +282,10 @@ def _ids(ids: Any) -> tuple[int, ...] | None:
 
 
 def _range(number: Any) -> Range:
-    try:
-        return Range(number)
-    except ValueError:
-        raise BadBody(f"range {number!r}") from None
+    found = _RANGES.get(number) if isinstance(number, int) else None
+    if found is None:
+        raise BadBody(f"range {number!r}")
+    return found
+
+
+_RANGES = {int(each): each for each in Range}

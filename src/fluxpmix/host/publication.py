@@ -67,7 +67,12 @@ def keys(names: tuple[str, ...]) -> tuple[str, ...]:
 
 def is_key(key: str) -> bool:
     """Whether text can be a key."""
-    return 0 < len(key.encode("utf-8", "surrogateescape")) <= MAX_KEYLEN
+    return 0 < byte_length(key) <= MAX_KEYLEN
+
+
+def byte_length(text: str) -> int:
+    """Return how many bytes text has in C."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogateescape"))
 
 
 def reach(infos: Infos) -> tuple[Range, tuple[Proc, ...]]:

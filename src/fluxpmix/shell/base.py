@@ -2,7 +2,8 @@
 
 `Driver` feeds a sans-IO `Host` with upcalls of a real PMIx server, frames of peer shells, task changes
 and deadlines, and has its effects carried out (`performing.py`) with the hands of a `Carrier` (`carrier.py`).
-All of `Driver` runs on the carrier's thread but `_from_library`, which libpmix's thread calls.
+All of `Driver` runs on the carrier's thread but what libpmix's thread calls (`_from_library`): that posts, or, where
+the carrier lets it in (`Carrier.enter`), takes the carrier's place for a moment, which saves both threads a turn.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 
-from fluxpmix.host.effects import Buffer, Effect, Level
+from fluxpmix.host.effects import Buffer, Effect, Level, Reply, Send
 from fluxpmix.host.host import Host
 from fluxpmix.host.sized import Appetite
 from fluxpmix.host.supported import SUPPORTED, WITH_A_SCHEDULER
@@ -19,7 +20,7 @@ from fluxpmix.pmix import attributes
 from fluxpmix.pmix.light import partial
 from fluxpmix.pmix.status import Status
 from fluxpmix.pmix.types import IofChannel, Proc, find
-from fluxpmix.pmix.upcalls import Connect, Group, Spawn
+from fluxpmix.pmix.upcalls import Connect, DirectModex, Fence, Group, Lookup, Publish, Spawn, Unpublish
 from fluxpmix.shell.performing import Performer
 from fluxpmix.shell.server import JobServer, Site
 
@@ -29,9 +30,11 @@ if TYPE_CHECKING:
     from fluxpmix.pmix.library import Library
     from fluxpmix.pmix.upcalls import Upcall
     from fluxpmix.shell.carrier import Carrier, Enquiry
+    from fluxpmix.shell.performing import Step
 
 # Starts a frame that carries what setup_application gave shell 0; a host's frame never starts so.
 SETUP_MAGIC = b"fluxpmix setup 1\n"
+_HARMLESS = (Send, Reply)  # on libpmix's thread: they wait for nobody
 _CHANNELS = {1: int(IofChannel.STDOUT), 2: int(IofChannel.STDERR)}
 
 
@@ -46,6 +49,9 @@ class Driver:
     `enquire(key, subject, done)` asks the scheduler, where there is one, what a query's key wants to know; `done(text)`
     (None: it does not know) is called on the carrier's thread.
     """
+
+    # What needs no more than messages and an answer, and may be taken on libpmix's thread while the carrier's is idle.
+    _quick: tuple[type[Upcall], ...] = (Publish, Lookup, Unpublish, Fence, DirectModex)
 
     def __init__(
         self,
@@ -88,7 +94,7 @@ class Driver:
         self._server = JobServer(
             job, site, library, self._from_library, self._host.serves, supported, self._connection_lost
         )
-        self._performer = Performer(self._host, self._server, carrier, self._run, self._modex_ready, output, enquire)
+        self._performer = Performer(self._host, self._server, carrier, self._run, self._modex_came, output, enquire)
         self._deadline: float | None = None
         self._ready: Callable[[], None] | None = None
         self._closed = False
@@ -216,7 +222,20 @@ class Driver:
 
     def _from_library(self, upcall: Upcall) -> None:
         """Hand an upcall over to the carrier's thread: called on libpmix's progress thread."""
-        self._carrier.post(partial(self._upcall, upcall))
+        step = partial(self._host.upcall, upcall)
+        if not (isinstance(upcall, self._quick) and self._carrier.enter(partial(self._run_here, step))):
+            self._carrier.post(partial(self._upcall, upcall))
+
+    def _run_here(self, step: Step) -> None:
+        """Let the host take one step on libpmix's thread; what may not be done there is left for the carrier's."""
+        if self._closed:
+            return
+        for effect in step(self._carrier.now()):
+            if isinstance(effect, _HARMLESS):
+                self._performer.perform(effect)
+            else:
+                self._carrier.post(partial(self._performer.perform, effect))
+        self._set_deadline()
 
     def _upcall(self, upcall: Upcall) -> None:
         if isinstance(upcall, Spawn):
@@ -253,6 +272,12 @@ class Driver:
     def _connection_lost(self, proc: Proc) -> None:
         self._carrier.post(partial(self._run, partial(self._host.connection_lost, proc)))
 
+    def _modex_came(self, token: int, status: int, data: bytes) -> None:
+        """Take libpmix's answer to a `RequestModex`, on its thread."""
+        step = partial(self._host.modex_ready, token, status, data)
+        if not (self._quick and self._carrier.enter(partial(self._run_here, step))):
+            self._carrier.post(partial(self._modex_ready, token, status, data))
+
     def _modex_ready(self, token: int, status: int, data: bytes) -> None:
         self._run(partial(self._host.modex_ready, token, status, data))
 
@@ -264,12 +289,15 @@ class Driver:
         self.setup_local_support(packed)
         ready()
 
-    def _run(self, step: Callable[[float], list[Effect]]) -> None:
+    def _run(self, step: Step) -> None:
         """Let the host take one step and carry out what it wants."""
         if self._closed:
             return
         for effect in step(self._carrier.now()):
             self._perform(effect)
+        self._set_deadline()
+
+    def _set_deadline(self) -> None:
         deadline = self._host.deadline
         if (pump := self._performer.deadline) is not None:
             deadline = pump if deadline is None else min(pump, deadline)

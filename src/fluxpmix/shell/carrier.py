@@ -31,6 +31,12 @@ class Carrier(Protocol):
     def post(self, call: Callable[[], None]) -> None:
         """Run `call` soon on the carrier's thread; may be called from any thread."""
 
+    def enter(self, call: Callable[[], None]) -> bool:
+        """Run `call` at once, on the calling thread, in place of the carrier's; may be called from any thread.
+
+        Returns whether it ran: never while the carrier's thread is busy, or before what was posted.
+        """
+
     def now(self) -> float:
         """Monotonic time in seconds."""
 

@@ -60,9 +60,9 @@ _STEP = 0.002
 class Performer:
     """Carries out effects, on the carrier's thread.
 
-    `run(step)` lets the host take one step more, and `modex_ready(token, status, data)` takes what `RequestModex`
-    asked for. `output(rank, stream, line)` shows what a task logs with its output;
-    without it that goes to the log. `enquire` asks the scheduler, where there is one.
+    `run(step)` lets the host take one step more. `modex_ready(token, status, data)` takes, on libpmix's thread, what
+    `RequestModex` asked for. `output(rank, stream, line)` shows what a task logs with its output; without it that
+    goes to the log. `enquire` asks the scheduler, where there is one.
     """
 
     def __init__(
@@ -242,10 +242,7 @@ class Performer:
         self._run(partial(self._host.looked, effect.number, _file_facts(effect.path)))
 
     def _request_modex(self, effect: RequestModex) -> None:
-        def done(status: int, data: bytes) -> None:  # on libpmix's thread
-            self._carrier.post(partial(self._modex_ready, effect.token, status, data))
-
-        self._server.request_modex(effect.proc, done)
+        self._server.request_modex(effect.proc, partial(self._modex_ready, effect.token))
 
 
 def _file_facts(path: str) -> tuple[int, int, int] | None:

@@ -97,6 +97,8 @@ class Recorder:
 class TracedDriver(Driver):
     """A driver that records. What it recorded is in `trace_parts`, on the first shell with what others sent."""
 
+    _quick = ()  # so that all is recorded on one thread
+
     def __init__(self, *args: Any, since: float | None = None, **options: Any) -> None:
         """`since` is when this shell's start-up began (`monotonic`)."""
         super().__init__(*args, **options)

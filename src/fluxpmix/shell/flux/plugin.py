@@ -115,6 +115,10 @@ class Plugin:
         if self._wake is not None:
             self._wake.post(call)
 
+    def enter(self, call: Callable[[], None]) -> bool:
+        """Nobody is let in: all that is Flux's belongs to the shell's thread."""
+        return False
+
     def now(self) -> float:
         """Monotonic time in seconds."""
         return monotonic()

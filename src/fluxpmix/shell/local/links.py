@@ -1,4 +1,4 @@
-"""Job shell to job shell: one connection for each pair that has something to say, opened on demand.
+"""Job shell to job shell: a connection for each pair that has something to say, opened by who has it first.
 
 The launcher binds every shell's socket in the job's private directory before it forks, so nobody waits
 for a peer to be there. Both ends prove that they know the job's key (HMAC over the other's random
@@ -85,7 +85,7 @@ class Links:
         self._on_frame = on_frame
         self._on_lost = on_lost
         self._log = log
-        # By peer: the connections that we opened (we send on them) and those that they opened.
+        # By peer: the connection that we send on, ours or theirs; and all that they opened.
         self._out: dict[int, _Handshake] = {}
         self._in: set[_Handshake] = set()
         if listener is not None:
@@ -110,7 +110,7 @@ class Links:
 
     def close(self) -> None:
         """Close every connection."""
-        for link in (*self._out.values(), *self._in):
+        for link in {*self._out.values(), *self._in}:
             link.stream.flush()
             link.stream.close()
         self._out.clear()
@@ -151,6 +151,10 @@ class Links:
         """Whether there may be such a peer."""
         return 0 <= shell < self._size and shell != self._me
 
+    def proved(self, link: _Handshake, peer: int) -> None:
+        """A connection that a peer opened is good: send on it, unless there is one of our own."""
+        self._out.setdefault(peer, link)
+
     def frame(self, shell: int, frame: Buffer) -> None:
         """Take a frame of a peer that has proved who it is."""
         self._on_frame(shell, frame)
@@ -170,7 +174,10 @@ class Links:
 
 
 class _Handshake:
-    """One connection: hello and proof each way, then frames. Frames go from the opener only."""
+    """One connection: hello and proof each way, then frames.
+
+    Where both ends have opened one at once, each sends on its own.
+    """
 
     def __init__(self, links: Links, sock: _socket.socket, me: int, peer: int | None) -> None:
         self._links = links
@@ -194,10 +201,7 @@ class _Handshake:
     def _take(self, message: Buffer) -> None:
         if self._proved:
             assert self.peer is not None
-            if self._opened:
-                self._links.refuse(self, f"shell {self.peer} spoke where it should listen")
-            else:
-                self._links.frame(self.peer, message)
+            self._links.frame(self.peer, message)
         elif self._opened:
             self._answer(message)
         elif self.peer is None:
@@ -238,6 +242,7 @@ class _Handshake:
             self._links.refuse(self, f"who says to be shell {self.peer} does not know the job's key")
             return
         self._proved = True
+        self._links.proved(self, self.peer)
 
 
 def _check_owner(sock: _socket.socket) -> None:

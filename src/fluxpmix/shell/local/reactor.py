@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import select
+from _thread import allocate_lock
 from collections import deque
 from collections.abc import Callable
 from heapq import heappop, heappush
@@ -57,6 +58,8 @@ class Reactor:
         self._running = False
         self._in_turn = False
         self._ends: list[Callable[[], None]] = []  # what is to be done at the end of this turn
+        self._turn = allocate_lock()  # held by who runs callbacks
+        self._guest = False
         self.watch(self._wake, READ, self._drain)
 
     def close(self) -> None:
@@ -97,6 +100,8 @@ class Reactor:
         """Make a call at a time as `now` tells it."""
         timer = Timer(when, call)
         heappush(self._timers, (when, next(self._order), timer))
+        if self._guest:
+            self.post(_nothing)  # the loop must look at its timers
         return timer
 
     def call_later(self, seconds: float, call: Callable[[], None]) -> Timer:
@@ -116,6 +121,23 @@ class Reactor:
         else:
             call()
 
+    def enter(self, call: Callable[[], None]) -> bool:
+        """Make a call at once, in the place of the loop, if that does nothing else now; from any thread.
+
+        Returns whether it was made. It never overtakes what was posted.
+        """
+        if self._posted or not self._turn.acquire(False):
+            return False
+        try:
+            if self._posted or not self._running:
+                return False
+            self._guest = True
+            call()
+        finally:
+            self._guest = False
+            self._turn.release()
+        return True
+
     def on_signal(self, signum: int, call: Callable[[], None]) -> None:
         """Make a call in the loop for each batch of a signal. In the main thread only."""
         if self._signal_pipe is None:
@@ -128,11 +150,20 @@ class Reactor:
     def run(self) -> None:
         """Run callbacks until `stop` is called in one."""
         self._running = True
+        with self._turn:
+            self._run()
+
+    def _run(self) -> None:
+        turn = self._turn
         while self._running:
             timeout = -1.0
             if self._timers:
                 timeout = max(0.0, self._timers[0][0] - monotonic())
-            ready = self._poll.poll(timeout)
+            turn.release()
+            try:
+                ready = self._poll.poll(timeout)
+            finally:
+                turn.acquire()
             self._in_turn = True
             try:
                 for fd, events in ready:
@@ -177,3 +208,7 @@ class Reactor:
 
 def _ignore(_signum: int, _frame: Any) -> None:
     """Let the wake-up descriptor tell the loop."""
+
+
+def _nothing() -> None:
+    """Have the loop go round."""

@@ -126,6 +126,10 @@ class JobShell:
         """Run `call` in the loop; from any thread."""
         self._reactor.post(call)
 
+    def enter(self, call: Callable[[], None]) -> bool:
+        """Run `call` in the place of the loop, if that does nothing else now; from any thread."""
+        return self._reactor.enter(call)
+
     def now(self) -> float:
         """Monotonic time in seconds."""
         return self._reactor.now()
