@@ -1,6 +1,7 @@
 /* A tool of the plain kind: finds a server by its rendezvous file, asks for the processes, pulls their output until
  * the server has gone, and writes what it got: rank, channel, data. Declared by hand, for libpmix from 4.2 on: its
- * headers are not everywhere. Usage: tool FILE NAMESPACE [TEXT], which it pushes to all standard inputs first. */
+ * headers are not everywhere. Usage: tool FILE NAMESPACE [TEXT], which it pushes to all standard inputs first, or
+ * tool FILE NAMESPACE -p [KEY | KEY=VALUE]..., where libpmix prints what comes, as these attributes say. */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -9,6 +10,7 @@
 #include <unistd.h>
 
 typedef struct { char nspace[256]; uint32_t rank; } proc_t;
+typedef unsigned char bool_t;
 typedef struct { char *bytes; size_t size; } bytes_t;
 typedef struct { uint16_t type; size_t size; void *array; } array_t;
 typedef struct { uint16_t type; union { char *string; array_t *array; char raw[24]; } data; } value_t;
@@ -18,7 +20,7 @@ typedef void (*done_t)(int, info_t *, size_t, void *, void *, void *);
 typedef void (*output_t)(size_t, uint16_t, proc_t *, bytes_t *, info_t *, size_t);
 typedef void (*event_t)(size_t, int, const proc_t *, info_t *, size_t, info_t *, size_t, done_t, void *);
 
-enum { STRING = 3, STDOUT = 2, STDERR = 4, LOST_CONNECTION = -61, COMPLETE = -332 };
+enum { BOOL = 1, STRING = 3, STDOUT = 2, STDERR = 4, LOST_CONNECTION = -61, COMPLETE = -332 };
 static const uint32_t WILDCARD = UINT32_MAX - 1;
 
 int PMIx_tool_init(proc_t *, info_t *, size_t);
@@ -64,32 +66,41 @@ static void lost(size_t id, int status, const proc_t *source, info_t info[], siz
 int main(int argc, char **argv)
 {
     char *keys[] = {"pmix.qry.ptable", NULL};
-    info_t where, qualifier, *results = NULL;
+    info_t where[16], qualifier, *results = NULL;
     query_t query = {keys, &qualifier, 1};
     proc_t me, job;
-    size_t count = 0;
+    size_t count = 0, nwhere = 1;
+    int prints = argc > 3 && strcmp(argv[3], "-p") == 0;
+    bool_t yes = 1;
     int status, code = LOST_CONNECTION;
 
     if (argc < 3)
         return 2;
-    memset(&where, 0, sizeof where);
+    memset(where, 0, sizeof where);
     memset(&qualifier, 0, sizeof qualifier);
     memset(&job, 0, sizeof job);
-    PMIx_Info_load(&where, "pmix.tool.attach", argv[1], STRING);
+    PMIx_Info_load(&where[0], "pmix.tool.attach", argv[1], STRING);
+    for (char **word = argv + 4; prints && *word && nwhere < 16; word++, nwhere++) {
+        char *value = strchr(*word, '=');
+
+        if (value)
+            *value++ = 0;
+        PMIx_Info_load(&where[nwhere], *word, value ? (void *)value : (void *)&yes, value ? STRING : BOOL);
+    }
     PMIx_Info_load(&qualifier, "pmix.nspace", argv[2], STRING);
     strncpy(job.nspace, argv[2], sizeof job.nspace - 1);
     job.rank = WILDCARD;
-    if ((status = PMIx_tool_init(&me, &where, 1)) != 0) {
+    if ((status = PMIx_tool_init(&me, where, nwhere)) != 0) {
         printf("init: %s\n", PMIx_Error_string(status));
         return 1;
     }
     status = PMIx_Query_info(&query, 1, &results, &count);
     printf("processes %zu\n", status == 0 && count ? results[0].value.data.array->size : 0);
     PMIx_Register_event_handler(&code, 1, NULL, 0, lost, NULL, NULL);
-    status = PMIx_IOF_pull(&job, 1, NULL, 0, STDOUT | STDERR, came, NULL, NULL);
+    status = PMIx_IOF_pull(&job, 1, NULL, 0, STDOUT | STDERR, prints ? NULL : came, NULL, NULL);
     printf("pull %s\n", status >= 0 ? "done" : PMIx_Error_string(status));
     fflush(stdout);
-    if (argc > 3) {
+    if (argc > 3 && !prints) {
         bytes_t text = {argv[3], strlen(argv[3])}, end = {NULL, 0};
 
         /* Without a function to call back libpmix (4.2, 5.0) waits for ever. */

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 from itertools import product
@@ -323,3 +325,145 @@ def test_a_program_that_cannot_run_is_a_line_when_it_is_to_be_stopped_too(job: L
     program.chmod(0o755)
     result = job.run("-o", "pmix.stop=exec", program, code=126)
     assert "cannot be started" in result.err
+
+
+# -- what passes through ---------------------------------------------------------------------------------
+
+
+@EACH
+def test_a_tools_libpmix_prints_what_it_pulls_with_tags_and_times(job: Launch, server: str) -> None:
+    """As 5.0 and newer do; 4.2's does not look at these attributes."""
+    program = compiled(job, libpmix("5.0"))
+    log = job.said / "err"
+    with log.open("w") as said:
+        child = started(job, "-vv", "-N2", "-o", f"libpmix={libpmix(server)}", tasks=2, stderr=said)
+    path, name = rendezvous(job)
+    keys = {
+        "pmix.iof.tag": rf"\[{name},1\]<stdout>: one 1",
+        "pmix.iof.rank": r"\[1\]<stdout>: one 1",
+        "pmix.iof.ts": r"\[.*:\d\d:\d\d.*\]<stdout>: one 1",
+        "pmix.iof.mrg": "error",
+    }
+    tools = {}
+    for key in keys:
+        tools[key] = subprocess.Popen(
+            [program, path, name, "-p", key],
+            env=job.environment(PMIX_SECURITY_MODE="native"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        job.children.append(tools[key])
+        stdout = tools[key].stdout
+        assert stdout is not None
+        lines = [stdout.readline(), stdout.readline()]
+        assert lines == ["processes 2\n", "pull done\n"]
+    end(job)
+    job.finish(child)
+    for key, tool_ in tools.items():
+        out, err = tool_.communicate(timeout=PATIENCE)
+        assert re.search(f"^{keys[key]}$", out, re.M), (key, out, err)
+        assert ("error" in err) == (key != "pmix.iof.mrg"), (key, out, err)
+
+
+PUSHES = """
+import sys
+from fluxpmix.pmix.status import PmixError, describe
+from fluxpmix.pmix.tool import Tool
+from fluxpmix.pmix.types import RANK_WILDCARD, Proc
+
+path, name = sys.argv[1:]
+with Tool(file=path) as tool:
+    def push(rank, data):
+        try:
+            tool.iof_push([Proc(name, rank)], data)
+            print(rank if rank != RANK_WILDCARD else 'all', 'taken')
+        except PmixError as error:
+            print(rank, describe(error.status))
+        sys.stdout.flush()
+    push(3, b'to one\\n')
+    push(2, b'')
+    push(2, b'too late\\n')
+    for _ in range(3):
+        push(1, b'x' * 100000)
+    push(RANK_WILDCARD, b'to all\\n')
+    push(0, b'')
+    push(3, b'')
+"""
+
+
+@EACH
+def test_input_goes_to_whom_it_is_for_and_is_refused_by_whom_has_closed_it(job: Launch, server: str) -> None:
+    # Rank 1 has closed its input, rank 2 comes to its end at once.
+    text = 'test $FLUX_TASK_RANK = 1 && exec <&-; touch "$SAID/$FLUX_TASK_RANK"; cat; echo done'
+    text += '; while ! test -e "$SAID/end"; do sleep 0.02; done'
+    child = started(job, "-l", "-N2", "-o", f"libpmix={libpmix(server)}", text=text, stdin=subprocess.PIPE)
+    path, name = rendezvous(job)
+    command = [sys.executable, "-c", PUSHES, path, name]
+    done = subprocess.run(command, env=job.environment(), capture_output=True, text=True, timeout=60, check=False)
+    said = done.stdout.splitlines()
+    assert said == [
+        "3 taken",
+        "2 taken",
+        "2 PMIX_ERR_NOT_AVAILABLE",
+        "1 PMIX_ERR_NOT_AVAILABLE",
+        "1 PMIX_ERR_NOT_AVAILABLE",
+        "1 PMIX_ERR_NOT_AVAILABLE",
+        "all taken",
+        "0 taken",
+        "3 taken",
+    ], done
+    end(job)
+    lines = job.finish(child).lines
+    assert [line for line in lines if not line.endswith("done")] == ["0: to all", "3: to all", "3: to one"]
+
+
+@EACH
+def test_a_tool_that_stops_reading_slows_nobody_and_is_told_what_it_missed(job: Launch, server: str) -> None:
+    text = """
+touch $SAID/$FLUX_TASK_RANK
+while ! test -e $SAID/go; do sleep 0.02; done
+yes 0123456789 | head -c 66000000
+touch $SAID/printed
+while ! test -e $SAID/end; do sleep 0.02; echo tick; done
+echo last
+"""
+    log = job.said / "err"
+    with log.open("w") as said, (job.said / "out").open("wb") as sink:
+        words = ("-vv", "-o", f"libpmix={libpmix(server)}")
+        child = started(job, *words, tasks=1, text=text, stdout=sink, stderr=said)
+        following = tool(job, "output", "--stdout")
+        job.until(lambda: "is pulled" in log.read_text(), "the output is not pulled")
+        os.kill(following.pid, signal.SIGSTOP)
+        (job.said / "go").touch()
+        job.wait_for("printed")
+        os.kill(following.pid, signal.SIGCONT)
+        assert following.stdout is not None
+        got, missed = 0, ""
+        for line in following.stdout:
+            if "were dropped" in line:
+                missed = line
+                break
+            got += len(line)
+        (job.said / "end").touch()
+        out, _ = following.communicate(timeout=PATIENCE)
+        job.finish(child)
+    number_ = re.match(r"\[flux-pmix: (\d+) bytes of rank 0's output were dropped: this reader is too slow\]", missed)
+    assert number_ is not None, missed
+    assert 8 << 20 < got < 66_000_000
+    assert out.endswith("last\n")
+    assert (job.said / "out").stat().st_size > 66_000_000, "the job's own output is whole"
+
+
+def test_a_job_ends_though_a_tool_never_reads(job: Launch) -> None:
+    text = "touch $SAID/$FLUX_TASK_RANK; while ! test -e $SAID/go; do sleep 0.02; done; yes | head -c 40000000"
+    log = job.said / "err"
+    with log.open("w") as said:
+        child = started(job, "-vv", tasks=1, text=text, stdout=subprocess.DEVNULL, stderr=said)
+        following = tool(job, "output")
+        job.until(lambda: "is pulled" in log.read_text(), "the output is not pulled")
+        os.kill(following.pid, signal.SIGSTOP)
+        (job.said / "go").touch()
+        assert child.wait(PATIENCE) == 0
+    assert re.search(r"\d+ bytes of output were dropped: no tool read them before the job ended", log.read_text())
+    following.kill()

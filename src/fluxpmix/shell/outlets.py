@@ -82,6 +82,12 @@ class Outlets:
                 self._tell_missed(key)
         self.deadline = now + _PAUSE if self._queue or self._missed else None
 
+    def end(self) -> None:
+        """No more is given to anybody: say what was never read."""
+        lost = self._queued + sum(self._missed.values())
+        if lost:
+            self._log(Level.NOTICE, f"{lost} bytes of output were dropped: no tool read them before the job ended")
+
     # -- inside ------------------------------------------------------------------------------------
 
     def _give(self, source: Proc, channel: int, data: Buffer) -> None:

@@ -141,6 +141,7 @@ class Performer:
             if not self._outlets.waiting:
                 break
             sleep(_STEP)
+        self._outlets.end()
 
     # -- spawned jobs ------------------------------------------------------------------------------
 
