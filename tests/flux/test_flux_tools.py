@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from installed import find_libpmix as libpmix
 from instance import CLIENTS, PATIENCE, Instance
+from test_tools import STAYS
 
 pytestmark = pytest.mark.flux
 TASK = "echo first; while ! test -e {go}; do sleep 0.05; done; echo one $FLUX_TASK_RANK; echo error >&2"
@@ -88,3 +91,82 @@ def test_a_tool_in_c_pulls_and_pushes(two: Instance, server: str, tmp_path: Path
     assert lines[0] == "processes 4"
     assert {f"{rank} 2 {word}" for rank in range(4) for word in ("pushed", "done")} <= set(lines), done
     assert two.finish(child).out.count("pushed\n") == 4
+
+
+def test_a_tools_libpmix_prints_what_it_pulls_with_tags_and_times(two: Instance, server: str, tmp_path: Path) -> None:
+    library = libpmix("5.0")
+    if library is None:
+        pytest.skip("libpmix 5.0 is not installed: 4.2's tools do not look at these attributes")
+    program, go = tmp_path / "ctool", tmp_path / "go"
+    build = ["cc", "-o", str(program), str(CLIENTS / "tool.c"), library, f"-Wl,-rpath,{os.path.dirname(library)}"]
+    subprocess.run(build, check=True, capture_output=True)
+    child = two.start("-N2", "-n2", "-o", f"pmix.libpmix={server}", "sh", "-c", TASK.format(go=go))
+    path = str(rendezvous(two)[0])
+    name = two.flux("job", "id", "--to=f58plain", two.flux("job", "last"))
+    keys = {
+        "pmix.iof.tag": rf"\[{name},1\]<stdout>: one 1",
+        "pmix.iof.rank": r"\[1\]<stdout>: one 1",
+        "pmix.iof.ts": r"\[.*:\d\d:\d\d.*\]<stdout>: one 1",
+        "pmix.iof.mrg": "error",
+    }
+    tools = {}
+    for key in keys:
+        tools[key] = subprocess.Popen(
+            [program, path, name, "-p", key],
+            env=two.job_environment(PMIX_SECURITY_MODE="native"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        two.children.append(tools[key])
+        stdout = tools[key].stdout
+        assert stdout is not None and stdout.readline() == "processes 2\n" and stdout.readline() == "pull done\n"
+    go.touch()
+    for key, tool in tools.items():
+        out, err = tool.communicate(timeout=PATIENCE)
+        assert re.search(f"^{keys[key]}$", out, re.M), (key, out, err)
+        assert ("error" in err) == (key != "pmix.iof.mrg"), (key, out, err)
+    two.finish(child)
+
+
+def test_a_process_pulls_what_those_print_that_it_has_spawned(two: Instance, server: str, tmp_path: Path) -> None:
+    words = ("-l", "-N2", "-n2", "-o", "pmix.oversubscribe=on", "-o", f"pmix.libpmix={server}")
+    text = 'test $FLUX_TASK_RANK = 0 && exec "$@"; while ! test -e "$0/end"; do sleep 0.02; done'
+    task = ("sh", "-c", text, tmp_path, sys.executable, CLIENTS / "overhear.py", tmp_path)
+    result = two.run(*words, *task, env={"FLUXPMIX_LIBPMIX": server})
+    printed = [f"{rank} {line} {rank}" for rank in (0, 1) for line in ("STDERR error", "STDOUT one", "STDOUT two")]
+    assert [line for line in result.lines if line.startswith("0:")] == [f"0: heard {line}" for line in printed]
+    assert [line for line in result.lines if line.startswith("1.")] == [
+        f"1.{rank}: {word} {rank}" for rank in (0, 1) for word in ("one", "two")
+    ]
+
+
+def test_the_commands_show_spawned_processes_and_follow_what_they_print(
+    two: Instance, server: str, tmp_path: Path
+) -> None:
+    words = ("-N2", "-n2", "-o", "pmix.oversubscribe=on", "-o", f"pmix.libpmix={server}")
+    text = 'test $FLUX_TASK_RANK = 0 && exec "$@"; exec sleep 100'
+    task = ("sh", "-c", text, "sh", sys.executable, "-c", STAYS, tmp_path)
+    child = two.start(*words, *task, env={"FLUXPMIX_LIBPMIX": server})
+    rendezvous(two)
+    job = two.flux("job", "last")
+    two.until(lambda: "4 running" in flux_pmix(two, "ps", job).stdout, "they do not run")
+    rows = flux_pmix(two, "ps", job).stdout.splitlines()[2:]
+    assert [row.split()[0] for row in rows] == ["0", "1", "1.0", "1.1"]
+    rows = flux_pmix(two, "ps", f"{job}.1").stdout.splitlines()[2:]
+    assert [row.split()[0] for row in rows] == ["1.0", "1.1"]
+    following = subprocess.Popen(
+        [sys.executable, "-m", "fluxpmix.cli.main", "output", "-l", "--stdout", f"{job}.1"],
+        env=two.job_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    two.children.append(following)
+    (tmp_path / "go").touch()
+    assert following.stdout is not None
+    lines = [following.stdout.readline() for _ in range(2)]
+    assert sorted(lines) == ["1.0: one 0\n", "1.1: one 1\n"]
+    two.flux("cancel", job)
+    child.communicate(timeout=PATIENCE)
+    following.communicate(timeout=PATIENCE)

@@ -467,3 +467,57 @@ def test_a_job_ends_though_a_tool_never_reads(job: Launch) -> None:
         assert child.wait(PATIENCE) == 0
     assert re.search(r"\d+ bytes of output were dropped: no tool read them before the job ended", log.read_text())
     following.kill()
+
+
+# -- spawned jobs ----------------------------------------------------------------------------------------
+
+SPAWNS = (sys.executable, CLIENTS / "overhear.py")
+
+
+@EACH
+def test_a_process_pulls_what_those_print_that_it_has_spawned(job: Launch, server: str) -> None:
+    path = libpmix(server)
+    words = ("-o", f"libpmix={path}", f"--env=FLUXPMIX_LIBPMIX={path}", "-N2", "-n2", "--taskmap=manual:[[0,2,1,1]]")
+    text = 'test $FLUX_TASK_RANK = 0 && exec "$@"; while ! test -e "$SAID/end"; do sleep 0.02; done'
+    result = job.run(*words, "-l", "sh", "-c", text, "sh", *SPAWNS, job.said)
+    printed = [f"{rank} {line} {rank}" for rank in (0, 1) for line in ("STDERR error", "STDOUT one", "STDOUT two")]
+    assert [line for line in result.lines if line.startswith("0:")] == [f"0: heard {line}" for line in printed]
+    assert [line for line in result.lines if line.startswith("1.")] == [
+        f"1.{rank}: {word} {rank}" for rank in (0, 1) for word in ("one", "two")
+    ]
+
+
+@EACH
+def test_the_commands_show_spawned_processes_and_follow_what_they_print(job: Launch, server: str) -> None:
+    path, log = libpmix(server), job.said / "err"
+    words = ("-vv", "-o", f"libpmix={path}", f"--env=FLUXPMIX_LIBPMIX={path}", "-N2", "-n2")
+    text = 'test $FLUX_TASK_RANK = 0 && exec "$@"; exec sleep 100'
+    with log.open("w") as said:
+        child = job.start(*words, "sh", "-c", text, "sh", sys.executable, "-c", STAYS, job.said, stderr=said)
+    job.until(lambda: "4 running" in tool(job, "ps").communicate(timeout=PATIENCE)[0], "they do not run")
+    _, name = rendezvous(job)
+    title, _, *rows = flux_pmix(job, "ps").splitlines()
+    assert title == f"job {name}: 4 process(es) on 2 node(s), 4 running"
+    assert [row.split()[0] for row in rows] == ["0", "1", "1.0", "1.1"]
+    title, _, *rows = flux_pmix(job, "ps", f"{name}.1").splitlines()
+    assert title.startswith(f"job {name}.1: 2 process(es)") and [row.split()[0] for row in rows] == ["1.0", "1.1"]
+    assert "NOT_FOUND" in flux_pmix(job, "ps", f"{name}.7", code=1)
+    following = tool(job, "output", "-l", "--stdout", f"{name}.1")
+    job.until(lambda: "is pulled" in log.read_text(), "the output is not pulled")
+    (job.said / "go").touch()
+    out, err = following.communicate(timeout=PATIENCE)
+    assert sorted(out.splitlines()) == ["1.0: one 0", "1.1: one 1"], (out, err)
+    child.send_signal(signal.SIGTERM)
+    child.communicate(timeout=PATIENCE)
+
+
+STAYS = """
+import sys
+from fluxpmix.pmix.client import Client
+from fluxpmix.pmix.types import AppSpec
+text = f"while ! test -e {sys.argv[1]}/go; do sleep 0.02; done; echo one $PMIX_RANK"
+client = Client()
+client.spawn([AppSpec("sh", ("sh", "-c", text), maxprocs=2)])
+import signal
+signal.pause()
+"""

@@ -34,7 +34,9 @@ OPTIONS = (
     Option(("-h", "--help"), None, "show this page"),
 )
 USAGE = "flux-pmix output [OPTIONS...] [JOB]"
-PURPOSE = "Follow what the processes of a running job print; JOB may be left out where only one runs here."
+PURPOSE = """\
+Follow what the processes of a running job print; JOB may be left out where only one runs here.
+JOB.1 are those of the first job that it has spawned."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -54,19 +56,29 @@ def main(arguments: Sequence[str]) -> int:
         channels |= IofChannel.STDOUT
     if "stderr" in options or "stdout" not in options:
         channels |= IofChannel.STDERR
-    server = servers.find(parsed.rest[0] if parsed.rest else None)
+    server, nspace = servers.find_namespace(parsed.rest[0] if parsed.rest else None)
     tool = servers.connect(server)
     try:
-        _follow(tool, server.job, options.get("ranks", (RANK_WILDCARD,)), channels, "label-io" in options)
+        _follow(
+            tool,
+            nspace,
+            nspace[len(server.job) + 1 :],
+            options.get("ranks", (RANK_WILDCARD,)),
+            channels,
+            "label-io" in options,
+        )
     except PmixError as error:
-        raise CommandError(f"output {server.job}: {error}") from None
+        raise CommandError(f"output {nspace}: {error}") from None
     finally:
         tool.finalize()
     return 0
 
 
-def _follow(tool: Tool, job: str, ranks: Sequence[int], channels: int, label: bool) -> None:
-    """Print what comes until the job is gone, or all that was asked for is at its end."""
+def _follow(tool: Tool, job: str, ordinal: str, ranks: Sequence[int], channels: int, label: bool) -> None:
+    """Print what comes until the job is gone, or all that was asked for is at its end.
+
+    `job` is a namespace, `ordinal` the number of a spawned one, with which its tasks' names begin.
+    """
     from _thread import allocate_lock
 
     from fluxpmix.cli.ps import processes
@@ -79,6 +91,7 @@ def _follow(tool: Tool, job: str, ranks: Sequence[int], channels: int, label: bo
         raise CommandError(f"output {job}: there is no rank {ranks[-1]} among {size}")
     wanted = range(size) if ranks[0] == RANK_WILDCARD else ranks
     open_ = {(rank, channel) for rank in wanted for channel in IofChannel if channel & channels}
+    prefix = f"{ordinal}." if ordinal else ""
     over = allocate_lock()
     over.acquire()
     broken: list[OSError] = []
@@ -94,7 +107,7 @@ def _follow(tool: Tool, job: str, ranks: Sequence[int], channels: int, label: bo
             if not open_:
                 end()
             return
-        text = labelled(b"%d: " % source.rank, data) if label else data
+        text = labelled(f"{prefix}{source.rank}: ".encode(), data) if label else data
         try:
             _write(2 if channel & IofChannel.STDERR else 1, text)
         except OSError as error:

@@ -21,7 +21,9 @@ OPTIONS = (
     Option(("-h", "--help"), None, "show this page"),
 )
 USAGE = "flux-pmix ps [OPTIONS...] [JOB]"
-PURPOSE = "Show the processes of a running job; JOB may be left out where only one runs here."
+PURPOSE = """\
+Show the processes of a running job and of those that it has spawned, or of JOB.1 alone, the first of these.
+JOB may be left out where only one runs here."""
 # `pmix_proc_state_t`: what people call it. Above 50 are the ways to fail.
 _STATES = {0: "unknown", 1: "prepared", 2: "launching", 3: "restarting", 4: "terminating", 5: "running", 6: "connected"}
 _ENDS = {20: "ended", 50: "failed", 51: "killed", 52: "aborted", 54: "signalled", 55: "no finalize", 62: "failed"}
@@ -38,19 +40,19 @@ def main(arguments: Sequence[str]) -> int:
     if "all" in parsed.values:
         _list_jobs()
         return 0
-    server = servers.find(parsed.rest[0] if parsed.rest else None)
+    server, nspace = servers.find_namespace(parsed.rest[0] if parsed.rest else None)
     tool = servers.connect(server)
     from fluxpmix.pmix.status import PmixError, PmixUnreachable
 
     try:
         if "watch" in parsed.values:
-            _watch(tool, server.job, parsed.values.get("interval", 1.0))
+            _watch(tool, server.job, nspace, parsed.values.get("interval", 1.0))
         else:
-            print("\n".join(table(server.job, processes(tool, server.job))), flush=True)
+            print("\n".join(table(nspace, _rows(tool, server.job, nspace))), flush=True)
     except PmixUnreachable:
         raise CommandError(f"job {server.job} has ended") from None
     except PmixError as error:
-        raise CommandError(f"ps {server.job}: {error}") from None
+        raise CommandError(f"ps {nspace}: {error}") from None
     finally:
         tool.finalize()
     return 0
@@ -65,18 +67,36 @@ def processes(tool: Tool, job: str) -> list[ProcInfo]:
     return sorted(find(answer, a.QUERY_PROC_TABLE).items, key=lambda row: row.proc.rank)
 
 
-def table(job: str, rows: Sequence[ProcInfo]) -> list[str]:
+def spawned(tool: Tool, job: str) -> list[str]:
+    """Return the namespaces of the jobs that a job has spawned, and they, in that order. Raises `PmixError`."""
+    from fluxpmix.pmix import attributes as a
+    from fluxpmix.pmix.types import QueryItem, find
+
+    names = str(find(tool.query([QueryItem((a.QUERY_NAMESPACES,))]), a.QUERY_NAMESPACES, "")).split(",")
+    ordinals = [name[len(job) + 1 :] for name in names if name.startswith(f"{job}.")]
+    return [f"{job}.{ordinal}" for ordinal in sorted(map(int, filter(str.isdigit, ordinals)))]
+
+
+def _rows(tool: Tool, job: str, nspace: str) -> list[tuple[str, ProcInfo]]:
+    """Return the processes of a namespace by name; those of the whole job with those that it has spawned."""
+    found = []
+    for each in (nspace, *(spawned(tool, job) if nspace == job else ())):
+        prefix = each[len(job) + 1 :]
+        found += [(f"{prefix}.{row.proc.rank}" if prefix else str(row.proc.rank), row) for row in processes(tool, each)]
+    return found
+
+
+def table(job: str, named: Sequence[tuple[str, ProcInfo]]) -> list[str]:
     """Return the lines of the table, with a line on the whole job above."""
+    rows = [row for _, row in named]
     hosts = {row.hostname for row in rows}
     running = sum(row.state < 20 for row in rows)
     lines = [f"job {job}: {len(rows)} process(es) on {len(hosts)} node(s), {running} running"]
     width = max([4, *(len(row.hostname or "") for row in rows)])
     lines.append(f"{'RANK':>6} {'HOST':<{width}} {'PID':>8} {'STATE':<12} PROGRAM")
-    for row in rows:
+    for name, row in named:
         pid = str(row.pid) if row.pid else "-"
-        lines.append(
-            f"{row.proc.rank:>6} {row.hostname or '-':<{width}} {pid:>8} {_state(row):<12} {row.executable or '-'}"
-        )
+        lines.append(f"{name:>6} {row.hostname or '-':<{width}} {pid:>8} {_state(row):<12} {row.executable or '-'}")
     return lines
 
 
@@ -87,7 +107,7 @@ def _state(row: ProcInfo) -> str:
     return f"{end} ({row.exit_code})" if row.exit_code else end
 
 
-def _watch(tool: Tool, job: str, interval: float) -> None:
+def _watch(tool: Tool, job: str, nspace: str, interval: float) -> None:
     """Show the table anew, on a terminal in place, until the job is gone."""
     import sys
     import time
@@ -97,7 +117,7 @@ def _watch(tool: Tool, job: str, interval: float) -> None:
     screen = sys.stdout.isatty()
     while True:
         try:
-            lines = table(job, processes(tool, job))
+            lines = table(nspace, _rows(tool, job, nspace))
         except PmixError:
             print(f"job {job} has ended", flush=True)
             return

@@ -50,6 +50,19 @@ def find(job: str | None) -> ServerFile:
     return min(files, key=lambda each: each.shell)
 
 
+def find_namespace(job: str | None) -> tuple[ServerFile, str]:
+    """Return a server of a job and the namespace that is meant: the job's, or for JOB.1 its first spawned job's.
+
+    Raises `CommandError`.
+    """
+    name, _, ordinal = (job or "").rpartition(".")
+    if name and ordinal.isascii() and ordinal.isdigit() and any(_same(each.job, name) for each in found()):
+        server = find(name)
+        return server, f"{server.job}.{ordinal}"
+    server = find(job)
+    return server, server.job
+
+
 def connect(server: ServerFile) -> Tool:
     """Return a tool of a server. Raises `CommandError`.
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _kept: list[int] = []
 _TCP_INFO_BYTES = 136
 _BYTES_ACKED, _BYTES_RECEIVED = 120, 128  # of struct tcp_info, Linux 4.1 on
+_SIOCOUTQNSD = 0x894B
 _CLOSE_WAIT = 8  # tcpi_state, its first byte
 _PATIENCE = 10_000  # milliseconds
 
@@ -156,6 +157,22 @@ def bytes_taken(descriptor: int, ports: Collection[int]) -> int | None:
 def bytes_sent(descriptor: int, ports: Collection[int]) -> int | None:
     """Return how many bytes have come from that peer."""
     return _told(descriptor, ports, _BYTES_RECEIVED)
+
+
+def bytes_written(descriptor: int, ports: Collection[int]) -> tuple[int, int]:
+    """Return how many bytes were written for that peer in all, and how many the kernel could not yet send."""
+    import fcntl
+    import termios
+
+    taken = bytes_taken(descriptor, ports)
+    if taken is None:
+        return 0, 0
+    try:
+        (waiting,) = unpack("i", fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)))
+        (unsent,) = unpack("i", fcntl.ioctl(descriptor, _SIOCOUTQNSD, bytes(4)))
+    except OSError:
+        return 0, 0
+    return taken + waiting, unsent
 
 
 def _told(descriptor: int, ports: Collection[int], at: int) -> int | None:

@@ -21,6 +21,7 @@ from fluxpmix.pmix import module_table, upcalls
 from fluxpmix.pmix.admission import (
     bytes_sent,
     bytes_taken,
+    bytes_written,
     connections,
     in_handshake,
     listening_ports,
@@ -249,6 +250,16 @@ class Server(HostCalls):
             else:
                 found[proc] = taken
         return found
+
+    def tools_written(self) -> tuple[int, int]:
+        """Let libpmix write what it can; return how much it has written for tools in all, and what waits in the kernel.
+
+        Where that is the same twice in a row libpmix has nothing left to write, or the kernel no room. Not to be
+        called on libpmix's thread.
+        """
+        self._flush()
+        found = [bytes_written(connection, self._ports) for connection in list(self._served_tools.values())]
+        return sum(written for written, _ in found), sum(unsent for _, unsent in found)
 
     def heard_from(self, proc: Proc) -> int | None:
         """Return how many bytes a client or tool has sent so far; None where its connection is not known, or is gone.

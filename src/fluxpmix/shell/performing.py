@@ -135,11 +135,15 @@ class Performer:
             return
         from time import sleep
 
+        before = -1
         until = self._carrier.now() + _LAST_WORDS
         while (now := self._carrier.now()) < until:
             self._outlets.pump(now)
-            if not self._outlets.waiting:
+            # What tools have taken besides, or libpmix has put around it, may make up for output that is still there.
+            written, unsent = (0, 1) if self._outlets.waiting else self._server.tools_written()
+            if not unsent and written == before:
                 break
+            before = written
             sleep(_STEP)
         self._outlets.end()
 

@@ -246,6 +246,10 @@ class JobServer:
 
         return Outlets(server.tool_progress, send, server.hang_up, log)
 
+    def tools_written(self) -> tuple[int, int]:
+        """Return how much has been written for tools, and what of it waits in the kernel, once libpmix had a turn."""
+        return self._open_server().tools_written()
+
     def heard_from(self, proc: Proc) -> int | None:
         """Return how many bytes a client has sent so far; None where its connection is not known, or is gone."""
         return self._open_server().heard_from(proc)

@@ -43,13 +43,16 @@ class SpawnedOutput:
             return
         from json import dumps
 
-        context: dict[str, str] = {"stream": _STREAMS[stream], "rank": name}
-        try:
-            context["data"] = data.decode()
-        except UnicodeDecodeError:
-            context |= {"encoding": "base64", "data": b2a_base64(data, newline=False).decode()}
-        self._lines.append(dumps({"timestamp": time(), "name": "data", "context": context}) + "\n")
-        if len(self._lines) == 1 and not self._busy:
+        idle = not self._lines and not self._busy
+        *whole, rest = data.split(b"\n")
+        for line in (*(each + b"\n" for each in whole), *([rest] if rest else [])):  # each has its label then
+            context: dict[str, str] = {"stream": _STREAMS[stream], "rank": name}
+            try:
+                context["data"] = line.decode()
+            except UnicodeDecodeError:
+                context |= {"encoding": "base64", "data": b2a_base64(line, newline=False).decode()}
+            self._lines.append(dumps({"timestamp": time(), "name": "data", "context": context}) + "\n")
+        if idle and self._lines:
             self._api.set_timer(self._timer, _PAUSE)
 
     def flush(self, done: Callable[[], None]) -> None:
