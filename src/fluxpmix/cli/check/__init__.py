@@ -76,17 +76,19 @@ def connect(command: str = "check") -> Client:
 
 def _check(client: Client, options: Mapping[str, Any], seconds: float) -> int:
     from fluxpmix.cli.check.asking import ask_all
+    from fluxpmix.cli.check.deaths import Deaths, in_time
     from fluxpmix.cli.check.gathering import gather, job_size, own_facts
     from fluxpmix.cli.check.operations import FAMILIES, LAST
-    from fluxpmix.cli.check.trying import Trier, in_time
+    from fluxpmix.cli.check.trying import Trier
     from fluxpmix.cli.check.writing import Writer
 
     size, complaint = job_size(client)
+    deaths = Deaths(client)
     answers = tuple(ask_all(client, size))
-    trier = Trier(client, size, seconds)
+    trier = Trier(client, size, seconds, deaths)
     operations = "no-operations" not in options
     own = Report(client.proc.rank, own_facts(answers), answers, tuple(trier.try_all(FAMILIES)) if operations else ())
-    reports, complaints = gather(client, own, size, seconds, "1", None if trier.meets else trier.behind)
+    reports, complaints = gather(client, own, size, seconds, "1", deaths, None if trier.meets else trier.behind)
     writer = Writer(options, client, size) if client.proc.rank == 0 else None
     if writer is not None:
         writer.begin(reports, [complaint, *complaints] if complaint else complaints)
@@ -95,7 +97,7 @@ def _check(client: Client, options: Mapping[str, Any], seconds: float) -> int:
         own = Report(own.rank, {}, (), tuple(trier.try_all(LAST)))
         reports, complaints = [own], []
         if met:
-            reports, complaints = gather(client, own, size, seconds, "2", None if trier.meets else trier.behind)
+            reports, complaints = gather(client, own, size, seconds, "2", deaths, None if trier.meets else trier.behind)
         if writer is not None:
             writer.add(reports, complaints if trier.meets else ())  # else there is a row that says why
     code = writer.end() if writer is not None else 0
@@ -133,7 +135,7 @@ def _say_goodbye(client: Client, *, stuck: bool) -> None:
     """Finalize; where a call still hangs in libpmix, which may hold that up, not for long."""
     import sys
 
-    from fluxpmix.cli.check.trying import in_time
+    from fluxpmix.cli.check.deaths import in_time
 
     sys.stdout.flush()
     sys.stderr.flush()

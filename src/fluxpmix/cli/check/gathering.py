@@ -8,8 +8,9 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 
+from fluxpmix.cli.check.deaths import Deaths, in_time
 from fluxpmix.cli.check.records import Answer, Report, Row, Tried, Verdict, decode, encode
-from fluxpmix.cli.check.trying import Family, in_time
+from fluxpmix.cli.check.trying import Family
 from fluxpmix.pmix import attributes as a
 from fluxpmix.pmix.status import PmixError
 from fluxpmix.pmix.types import Proc, Scope
@@ -23,12 +24,12 @@ _PATIENCE = 2  # seconds for one rank's report
 
 
 def gather(
-    client: Client, own: Report, size: int, seconds: float, turn: str, behind: float | None = None
+    client: Client, own: Report, size: int, seconds: float, turn: str, deaths: Deaths, behind: float | None = None
 ) -> tuple[list[Report], list[str]]:
     """Return the reports that came to this rank, all in rank 0, and complaints about those that did not.
 
     By a collecting fence; where the ranks cannot meet any more rank 0 asks each for its own, which may come
-    `behind` seconds later than rank 0's.
+    `behind` seconds later than rank 0's. Who is gone has put it, or never will.
     """
     key = f"fluxpmix.check.report.{turn}"
 
@@ -39,19 +40,19 @@ def gather(
             client.fence(collect=True)
 
     complaints = []
-    verdict, error = in_time(exchange, 3 * seconds)
+    verdict, error = in_time(exchange, 3 * seconds, deaths)
     if verdict is not Verdict.RIGHT:
         complaints.append(f"rank {own.rank}: the ranks' reports could not be exchanged: {error}")
     apart = behind is not None or verdict is not Verdict.RIGHT
     deadline = time.monotonic() + (2 * seconds + (behind or 2 * seconds) if apart else 0)
     if own.rank:
         if apart:
-            _stay(client, f"{key}.taken", deadline + 5 * seconds)  # until rank 0 has come, or never will
+            _stay(client, f"{key}.taken", deadline + 5 * seconds, deaths)  # until rank 0 has come, or never will
         return [own], complaints
     found: dict[int, Report] = {own.rank: own}
     while True:
         _fetch(client, key, [rank for rank in range(size) if rank not in found], found)
-        if len(found) == size or time.monotonic() > deadline:
+        if found.keys() | deaths.gone >= set(range(size)) or time.monotonic() > deadline:
             break
     if apart:
         in_time(lambda: _tell(client, f"{key}.taken"), seconds)
@@ -82,10 +83,10 @@ def _tell(client: Client, key: str) -> None:
     client.commit()
 
 
-def _stay(client: Client, key: str, deadline: float) -> None:
+def _stay(client: Client, key: str, deadline: float, deaths: Deaths) -> None:
     """Be there while rank 0 comes for this rank's report: some launchers end the job with the first to leave."""
     first = Proc(client.proc.nspace, 0)
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and first.rank not in deaths.gone:
         started = time.monotonic()
         verdict, _ = in_time(lambda: str(client.get(key, first, {a.TIMEOUT: _PATIENCE})), 2 * _PATIENCE)
         if verdict is Verdict.RIGHT:

@@ -10,7 +10,8 @@ import itertools
 import threading
 import time
 
-from fluxpmix.cli.check.trying import Family, Operation, Step, Trial, Wrong
+from fluxpmix.cli.check.deaths import Wrong
+from fluxpmix.cli.check.trying import Family, Operation, Step, Trial
 from fluxpmix.pmix import attributes as a
 from fluxpmix.pmix.status import PmixError, PmixNotFound, PmixOutOfResource, PmixTimeout, Status
 from fluxpmix.pmix.types import (

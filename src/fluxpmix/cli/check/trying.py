@@ -8,13 +8,12 @@ operation failed still comes, so that one failure is not the next operation's.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+from fluxpmix.cli.check.deaths import Deaths, in_time
 from fluxpmix.cli.check.records import Tried, Verdict
 from fluxpmix.pmix.record import Record
-from fluxpmix.pmix.status import PmixError, PmixNotSupported
 from fluxpmix.pmix.types import Proc
 
 TYPE_CHECKING = False
@@ -26,10 +25,6 @@ if TYPE_CHECKING:
 AGAIN = 1.0  # seconds for what is of a kind that was not answered already
 ENOUGH = 3  # unanswered of a kind, and the others are not tried
 _SLACK = 5.0  # seconds that ranks may be apart anyhow
-
-
-class Wrong(Exception):
-    """An operation that came back with something else than it must."""
 
 
 class Trial:
@@ -77,30 +72,11 @@ class Family(Record):
     together: bool = False
 
 
-def in_time(what: Callable[[], str | None], seconds: float) -> tuple[Verdict, str]:
-    """Do something in a thread of its own, and say what became of it, after `seconds` at the latest."""
-    result: list[tuple[Verdict, str]] = []
-
-    def run() -> None:
-        try:
-            result.append((Verdict.RIGHT, what() or ""))
-        except PmixNotSupported as error:
-            result.append((Verdict.MISSING, str(error)))
-        except (PmixError, Wrong) as error:
-            result.append((Verdict.WRONG, str(error)))
-        except Exception as error:  # whatever nonsense makes of us is a row of the report
-            result.append((Verdict.WRONG, f"{type(error).__name__}: {error}"))
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    return result[0] if result else (Verdict.UNANSWERED, f"no answer in {seconds:g} s")
-
-
 class Trier:
     """Tries families of operations in this rank. `seconds` is how long each step may take."""
 
-    def __init__(self, client: Client, size: int, seconds: float) -> None:
+    def __init__(self, client: Client, size: int, seconds: float, deaths: Deaths) -> None:
+        self._deaths = deaths
         self._client = client
         self._size = size
         self._seconds = seconds
@@ -151,7 +127,7 @@ class Trier:
         limit = min(AGAIN, self._seconds) if before else self._seconds
         self._since.add(operation.kind)
         started = time.monotonic()
-        verdict, said = in_time(lambda: operation.steps[number](trial), limit)
+        verdict, said = in_time(lambda: operation.steps[number](trial), limit, self._deaths)
         if verdict is Verdict.UNANSWERED:
             self._unanswered[operation.kind] = before + 1
         return verdict, said, time.monotonic() - started
@@ -162,7 +138,7 @@ class Trier:
         # Another rank may have waited for what was not answered here or there, of each kind at most so long.
         limit = len(self._since) * (self._seconds + (ENOUGH - 1) * AGAIN) + _SLACK
         started = time.monotonic()
-        verdict, said = in_time(self._client.fence, limit)
+        verdict, said = in_time(self._client.fence, limit, self._deaths)
         self._since.clear()
         if verdict is not Verdict.RIGHT:
             self.behind = 2 * limit - (time.monotonic() - started)  # theirs, and what they tried before
