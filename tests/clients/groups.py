@@ -122,12 +122,10 @@ def limited(client: Client) -> None:
 def bad(client: Client) -> None:
     """What is wrong is said."""
     if client.proc.rank == 0:
-        for name, procs in (
-            ("nobody", []),
-            ("stranger", [Proc("elsewhere", 0), client.proc]),
-            ("out", ranks(client, 0, 1000)),
-            ("l" * 600, ranks(client, 0)),
-        ):
+        cases = {"nobody": [], "out": ranks(client, 0, 1000), "l" * 600: ranks(client, 0)}
+        if client.library.version < (6, 0):  # later ones wait until somebody registers that namespace
+            cases["stranger"] = [Proc("elsewhere", 0), client.proc]
+        for name, procs in cases.items():
             try:
                 client.group_construct(name, procs, {a.GROUP_ASSIGN_CONTEXT_ID: True})
                 say(client, name[:10], "made")

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from installed import MONITORED
 from instance import CLIENTS, HEARTBEATS_SEEN, Instance
 
 pytestmark = pytest.mark.flux
@@ -32,12 +33,14 @@ def test_flux_gives_the_job_more_time(two: Instance, server: str) -> None:
     assert updates == [{"attributes.system.duration": 160.0}]
 
 
+@pytest.mark.parametrize("server", MONITORED, indirect=True)
 def test_a_file_that_nobody_writes_to_raises_an_alert_on_all_nodes(two: Instance, server: str, tmp_path: Path) -> None:
     path = tmp_path / "watched"
     path.touch()
     assert run(two, server, "monitor", str(path)) == ["0 alert True", "0 watched mine", "1 alert True"]
 
 
+@pytest.mark.parametrize("server", MONITORED, indirect=True)
 def test_heartbeats_that_stay_away_raise_the_event_that_was_asked_for(two: Instance, server: str) -> None:
     assert run(two, server, "heartbeats") == HEARTBEATS_SEEN
 

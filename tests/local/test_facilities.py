@@ -6,13 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from installed import VERSIONS, number
+from installed import MONITORED, VERSIONS
 from launching import CLIENTS, HEARTBEATS_SEEN, Launch, libpmix
 
 pytestmark = pytest.mark.pmix
 EACH = pytest.mark.parametrize("server", VERSIONS)
-# libpmix 6.1 answers by itself where processes of its own node are to be monitored, and knows neither kind.
-MONITORED = pytest.mark.parametrize("server", [each for each in VERSIONS if number(each) < (6, 0)])
 CLIENT = CLIENTS / "facilities.py"
 
 
@@ -42,7 +40,7 @@ def test_a_job_gets_more_time(job: Launch, server: str) -> None:
     assert run(job, server, "time", options=("-t", "60s")) == ["0 extended mine", "0 new PMIX_ERR_NOT_SUPPORTED"]
 
 
-@MONITORED
+@pytest.mark.parametrize("server", MONITORED)
 def test_a_file_that_nobody_writes_to_raises_an_alert_on_all_nodes(job: Launch, server: str, tmp_path: Path) -> None:
     path = tmp_path / "watched"
     path.touch()
@@ -50,7 +48,7 @@ def test_a_file_that_nobody_writes_to_raises_an_alert_on_all_nodes(job: Launch, 
     assert lines == ["0 alert True", "0 watched mine", "1 alert True"]
 
 
-@MONITORED
+@pytest.mark.parametrize("server", MONITORED)
 def test_heartbeats_that_stay_away_raise_the_event_that_was_asked_for(job: Launch, server: str) -> None:
     assert run(job, server, "heartbeats") == HEARTBEATS_SEEN
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from installed import VERSIONS
+from installed import VERSIONS, number
 from launching import CLIENTS, Launch, libpmix
 
 CLIENT = CLIENTS / "groups.py"
@@ -18,8 +18,13 @@ pytestmark = pytest.mark.pmix
 
 
 @pytest.fixture(params=VERSIONS)
-def library(request: pytest.FixtureRequest) -> list[str]:
-    path = libpmix(request.param)
+def version(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def library(version: str) -> list[str]:
+    path = libpmix(version)
     return ["-o", f"libpmix={path}", f"--env=FLUXPMIX_LIBPMIX={path}"]
 
 
@@ -95,13 +100,13 @@ def test_a_member_that_dies_is_not_told_where_nobody_asked_for_it(job: Launch, l
     assert result.lines == ["0 [0, 1]", "1 [0, 1]"]
 
 
-def test_members_that_make_no_sense_are_refused_in_time(job: Launch, library: list[str]) -> None:
+def test_members_that_make_no_sense_are_refused_in_time(job: Launch, version: str, library: list[str]) -> None:
     lines = job.run("-N2", "-n3", *library, sys.executable, CLIENT, "bad").lines
     assert lines == [
         "0 long PMIX_ERR_BAD_PARAM",
         "0 nobody PMIX_ERR_BAD_PARAM",
         "0 out PMIX_ERR_BAD_PARAM",
-        "0 stranger PMIX_ERR_NOT_FOUND",
+        *(["0 stranger PMIX_ERR_NOT_FOUND"] if number(version) < (6, 0) else []),
     ]
 
 

@@ -12,7 +12,7 @@ from fluxpmix.pmix import attributes, decoding
 from fluxpmix.pmix.completions import completions, report
 from fluxpmix.pmix.decoding import QueryArray, encoded, take_infos
 from fluxpmix.pmix.events import Events
-from fluxpmix.pmix.status import check
+from fluxpmix.pmix.status import Status, check, error
 from fluxpmix.pmix.types import Directives, Info, Infos, IofChannel, Proc, QueryItem, Range
 from fluxpmix.pmix.values import ProcArray, decode_infos, infos
 
@@ -83,10 +83,12 @@ class Requests(Events):
             )
 
     def group_leave(self, group: str, directives: Directives | None = None) -> None:
-        """Leave a group alone.
+        """Leave a group alone. No libpmix does it (4.2, 5.0, 6.1): raise the event PMIX_GROUP_LEFT instead.
 
-        Raises `PmixError`. Standard 4.2, section 12.2 (PMIx_Group_leave).
+        Raises `PmixNotSupported`. Standard 4.2, section 12.2 (PMIx_Group_leave).
         """
+        if self._library.version >= (5, 0):  # its thread crashes, where this process is in the group
+            raise error(Status.ERR_NOT_SUPPORTED, "PMIx_Group_leave")
         self._call("PMIx_Group_leave", directives, encoded(group))
 
     # -- events, requests ----------------------------------------------------------------------
