@@ -15,18 +15,24 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from measure import HERE, as_root, prterun, table
+from measure import HERE, OURS, PRTERUN, as_root, figure, prterun, table
+from measure import rounds as how_often
 
 CLIENT = HERE / "data_client.py"
+NAMES = {
+    "pairs": "publish and lookup, 4 ranks, shells: {} (prterun: one node)",
+    "batches": "the same, 100 keys in a call, shells: {} (prterun: one node)",
+    "groups": "groups of 8 ranks, shells: {} (prterun: one node)",
+}
 # Has each shell write what it has sent to its peers into a file, and then is `flux-pmix run`.
 COUNTING = """
 import os, sys
 from fluxpmix.shell.local import shell
 from fluxpmix.cli.main import main
 send, end, sent = shell.JobShell.send, shell.JobShell._end, [0]
-def counted(self, peer, frame):
+def counted(self, peer, frame, *more):
     sent[0] += sum(map(len, frame))
-    send(self, peer, frame)
+    send(self, peer, frame, *more)
 def told(self):
     with open(os.path.join(os.environ["COUNTED"], str(self.rank)), "w") as file:
         file.write(str(sent[0]))
@@ -58,7 +64,7 @@ def _measured(command: Sequence[object], env: dict[str, str]) -> float:
 
 
 def main() -> None:
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+    rounds = how_often(3, 1)
     rows = [("", "flux-pmix", "prterun, one node", "goal")]
     for name, what, count, shells, ranks, goal in (
         ("pairs a second, 1 shell, 4 ranks", "pairs", 500, 1, 4, ""),
@@ -70,8 +76,11 @@ def main() -> None:
         both = [(ours(shells, ranks, what, count)[0], theirs(ranks, what, count)) for _ in range(rounds)]
         mine, prte = (statistics.median(column) for column in zip(*both, strict=True))
         rows.append((name, f"{mine:,.0f}", f"{prte:,.0f}", goal))
+        figure(NAMES[what].format(shells), OURS, mine, "a second")
+        figure(NAMES[what].format(shells), PRTERUN, prte, "a second")
     times = [ours(2, 16, "modex", 15)[0] for _ in range(rounds)]
     rows.append(("direct modex of 4 KiB, 2 shells", f"{statistics.median(times):.2f} ms", "", "1 ms"))
+    figure("direct modex of 4 KiB between 2 shells", OURS, statistics.median(times), "ms")
     table(f"medians of {rounds} runs", rows)
 
     rows = [("64 ranks over 8 shells, two neighbours each", "time", "bytes between shells")]

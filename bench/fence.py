@@ -1,43 +1,76 @@
-"""Fences across shells: time of a collecting fence by bytes from each rank, of a barrier, and a shell's memory.
+"""Collecting fences and barriers over emulated nodes, and a job shell's memory; on one node beside prterun's.
 
-`python bench/fence.py [shells [rounds]]`. Goals: 8 shells, 64 KiB from each, under 10 ms; a shell under 45 MB.
-The memory is a shell's resident set at the end, with what libpmix keeps of the blobs.
+Run it with the Python of an environment where fluxpmix[mpi] is installed: `python bench/fence.py [rounds]`. The
+processes are those of `fence.c`, one on each shell. Memory is that of the process that hosts them, after collecting
+fences of 4 KiB. The whole exchange is on one machine: its processors serve all shells and clients at once.
 """
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 
-from measure import BIN, HERE, table
+from measure import (
+    BIN,
+    HERE,
+    OURS,
+    PRTERUN,
+    SHELLS,
+    SIZES,
+    as_root,
+    fence_figures,
+    fences,
+    figure,
+    prterun,
+    rounds,
+    table,
+    written,
+)
+from measure import program as compiled
 
-SIZES = (0, 64, 4096, 65536, 1048576)
+RANKS = 4  # on one node
 
 
-def run(shells: int, rounds: int, size: int) -> list[float]:
-    """Return the median and the least time of a fence (ms), and the first shell's resident memory (MiB)."""
-    words = [
-        BIN / "flux-pmix",
-        "run",
-        f"-N{shells}",
-        f"-n{shells}",
-        sys.executable,
-        HERE / "fence_client.py",
-        rounds,
-        size,
-    ]
-    done = subprocess.run(list(map(str, words)), check=True, stdout=subprocess.PIPE, text=True)
-    return [float(value) for value in done.stdout.split()]
+def memory(command: Sequence[object]) -> float:
+    """Return the resident memory (MiB) of what hosts the first rank of `fence_client.py`."""
+    words = [*map(str, command), sys.executable, str(HERE / "fence_client.py"), "5", "4096"]
+    done = subprocess.run(words, env=as_root(), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
+    assert not done.returncode, done.stderr
+    return float(done.stdout.split()[2])
+
+
+def ours(shells: int, ranks: int) -> list[object]:
+    return [BIN / "flux-pmix", "run", f"-N{shells}", f"-n{ranks}"]
 
 
 def main() -> None:
-    shells = int(sys.argv[1]) if len(sys.argv) > 1 else 8
-    rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 20
-    rows = [("from each rank", "median", "least", "a shell's memory")]
-    for size in SIZES:
-        median, least, memory = run(shells, rounds, size)
-        rows.append((f"{size} B" if size else "barrier", f"{median:.2f} ms", f"{least:.2f} ms", f"{memory:.1f} MiB"))
-    table(f"{shells} shells, one rank each ({rounds} rounds)", rows)
+    count = rounds(20, 6)
+    head = ("", "barrier", *map(written, SIZES), "a shell's memory")
+    with compiled("fence") as program:
+        rows = [head]
+        for shells in SHELLS:
+            found = {
+                size: fences([*ours(shells, shells), program], size, max(5, count >> (size >> 19))) for size in SIZES
+            }
+            fence_figures(OURS, shells, found)
+            used = memory(ours(shells, shells))
+            figure(f"memory of a job shell, {shells} shells", OURS, used, "MiB")
+            times = [f"{collecting:.2f} ms" for collecting, _ in found.values()]
+            rows.append((f"{shells} shells", f"{found[SIZES[0]][1]:.2f} ms", *times, f"{used:.1f} MiB"))
+        table(f"one rank on each shell (median of {count})", rows)
+
+        rows = [head]
+        for who, command in ((OURS, ours(1, RANKS)), (PRTERUN, prterun(RANKS))):
+            found = {size: fences([*command, program], size, count, as_root()) for size in SIZES}
+            for size, (collecting, _) in found.items():
+                figure(f"fence of {written(size)} from each of {RANKS} ranks, one node", who, collecting, "ms")
+            figure(f"barrier of {RANKS} ranks, one node", who, found[SIZES[0]][1], "ms")
+            used = memory(command)
+            figure(f"memory of the server of {RANKS} ranks, one node", who, used, "MiB")
+            times = [f"{collecting:.2f} ms" for collecting, _ in found.values()]
+            rows.append((who, f"{found[SIZES[0]][1]:.2f} ms", *times, f"{used:.1f} MiB"))
+        table(f"{RANKS} ranks on one node (median of {count})", rows)
 
 
 main()

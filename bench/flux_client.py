@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from measure import as_root, in_turns, prterun, table
+from measure import C_FLUX_PMIX, IN_FLUX, QUICK, as_root, figure, in_turns, prterun, table
 
 # What the initial program says: when it runs, and its broker's memory.
 LOOK = "date +%s.%N; cat /proc/$(flux getattr broker.pid)/smaps_rollup | grep -E '^(Rss|Pss|Private_Dirty):'"
@@ -44,7 +44,11 @@ def main() -> None:
 
     plugin = location.find()
     assert plugin is not None, "flux-pmix build-plugins builds the plugin"
-    brokers, rounds, theirs = int(option("brokers", "8")), int(option("rounds", "15")), option("c-plugin", "")
+    brokers, rounds, theirs = (
+        int(option("brokers", "8")),
+        int(option("rounds", "3" if QUICK else "11")),
+        option("c-plugin", ""),
+    )
     ours = os.path.dirname(plugin.upmi)
     base = {name: value for name, value in as_root().items() if not name.startswith("FLUX_PMI")}
     plugins = {"C flux-pmix": base | {"FLUX_PMI_CLIENT_SEARCHPATH": theirs}} if theirs else {}
@@ -79,12 +83,17 @@ def main() -> None:
         (f"prterun -n {brokers} {' '.join(PMI)}", {name: client(name) for name in plugins}),
     ):
         found = in_turns(rounds, contestants)
+        for name, who in (("ours", IN_FLUX), ("C flux-pmix", C_FLUX_PMIX)):
+            if name in found:
+                figure(title, who, found[name] * 1e3, "ms")
         rows = [(name, f"{s * 1e3:.0f} ms", f"{s / found[first]:.2f}") for name, s in found.items()]
         table(f"{title} (median of {rounds}, in turns)", [("", "time", f"to {first}"), *rows])
     rows = []
     for name, figures in memory.items():
         medians = [statistics.median(column) / 1024 for column in zip(*figures, strict=True)]
         rows.append((name, *(f"{each:.1f} MiB" for each in medians)))
+        if who := {"ours": IN_FLUX, "C flux-pmix": C_FLUX_PMIX}.get(name):
+            figure("memory of broker 0 of such an instance", who, medians[0], "MiB")
     table("memory of broker 0 when it is ready", [("", "resident", "proportional", "private, written"), *rows])
 
 

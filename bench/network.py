@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 import time
 from collections.abc import Sequence
 
-from measure import table
+from measure import rounds, table
 
 from fluxpmix.host.effects import Buffer, Effect, Reply, Send
 from fluxpmix.host.host import Host
@@ -96,7 +95,7 @@ def measure(kind: str, size: int, rounds: int) -> tuple[float, float]:
 
 
 def main() -> None:
-    most = int(sys.argv[1]) if len(sys.argv) > 1 else 4000
+    most = rounds(4000, 400)
     for kind in ("unix", "tcp"):
         found = {size: measure(kind, size, max(20, min(most, (1 << 30) // size // 2))) for size in SIZES}
         rows = [("bytes", "a fence", "of the processor")]

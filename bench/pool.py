@@ -8,8 +8,8 @@ programs: `true`, where only the launch counts, and `barrier`, whose ranks each 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -17,7 +17,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from measure import BIN, as_root, barrier_program, in_turns, prterun, table, wall
+from measure import BIN, OURS, PRTERUN, PRUN, as_root, figure, in_turns, prterun, table, wall
+from measure import program as compiled
+from measure import rounds as how_often
 
 import fluxpmix
 
@@ -28,19 +30,21 @@ ROUNDS = 3
 @contextmanager
 def prte(env: dict[str, str]) -> Iterator[list[str] | None]:
     """Start prte's daemon and yield the start of prun's command line; None where there is none."""
-    if not (BIN / "prun").exists():
+    prun = shutil.which("prun", path=f"{BIN}:{env['PATH']}")
+    if prun is None:
         yield None
         return
     with tempfile.TemporaryDirectory() as directory:
         uri = Path(directory) / "uri"
-        command = [str(BIN / "prte"), "--report-uri", str(uri), "--map-by", ":oversubscribe"]
-        daemon = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        command = [str(Path(prun).parent / "prte"), "--report-uri", str(uri)]
+        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        daemon = subprocess.Popen(command, env=env, **quiet)
         try:
             until = time.monotonic() + 20
             while not (uri.exists() and uri.read_text().strip()):
                 assert time.monotonic() < until, "prte did not start"
                 time.sleep(0.01)
-            yield [str(BIN / "prun"), "--dvm-uri", f"file:{uri}", "--map-by", ":oversubscribe", "-n", str(TASKS)]
+            yield [prun, "--dvm-uri", f"file:{uri}", "--map-by", ":oversubscribe", "-n", str(TASKS)]
         finally:
             daemon.terminate()
             with suppress(subprocess.TimeoutExpired):
@@ -84,19 +88,59 @@ def compare(program: str, jobs: int, launcher: fluxpmix.Launcher, prun: list[str
     contestants["Launcher"] = lambda: seconds(jobs, ours)
     contestants[f"Launcher, {cpus} at once"] = lambda: seconds(jobs, ours, cpus)
     found = in_turns(ROUNDS, contestants)
+    name = f"4-rank jobs of {os.path.basename(program)} from one program"
+    for who, best in ((OURS, "Launcher"), (PRTERUN, "prterun"), (PRUN, "prte and prun")):
+        if best in found:
+            figure(name, who, 1 / min(each for given, each in found.items() if given.startswith(best)), "a second")
     rows = [("", "a job", "jobs a second", "to prterun")]
     for name, each in found.items():
         rows.append((name, f"{each * 1e3:.1f} ms", f"{1 / each:.0f}", f"{each / found['prterun']:.2f}"))
     table(f"{TASKS} ranks of {os.path.basename(program)} ({ROUNDS} rounds of {jobs} jobs in turns)", rows)
 
 
+def below(pid: int) -> list[int]:
+    """Return the processes below one, parents before children."""
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return [each for child in map(int, file.read().split()) for each in (child, *below(child))]
+
+
+def spent(processes: list[int]) -> list[float]:
+    """Return the processor's milliseconds of the program, the launcher, the shell by thread, and its tasks."""
+    found = []
+    for pid in processes:
+        for thread in sorted(map(int, os.listdir(f"/proc/{pid}/task")))[:2]:
+            with open(f"/proc/{pid}/task/{thread}/schedstat") as file:
+                found.append(int(file.read().split()[0]) / 1e6)
+    with open(f"/proc/{processes[-1]}/stat") as file:
+        fields = file.read().rpartition(")")[2].split()
+    return [*found, sum(map(int, fields[13:15])) * 1e3 / os.sysconf("SC_CLK_TCK")]
+
+
+def shares(programs: tuple[str, ...], jobs: int) -> None:
+    """Print what a pooled job takes of the processors, and where."""
+    rows = [("", "program", "launcher", "job shell", "libpmix's thread in it", "the 4 tasks", "in all")]
+    with fluxpmix.Launcher(at_once=1) as launcher:
+        for program in programs:
+            for _ in range(3):
+                launcher.run([program], ntasks=TASKS)
+            processes = [os.getpid(), *below(os.getpid())]
+            before = spent(processes)
+            for _ in range(jobs):
+                launcher.run([program], ntasks=TASKS)
+            each = [(then - now) / jobs for now, then in zip(before, spent(processes), strict=True)]
+            rows.append((os.path.basename(program), *(f"{ms:.1f} ms" for ms in (*each, sum(each)))))
+    table(f"processor time of a job of {TASKS} ranks, of {jobs} one after another", rows)
+
+
 def main() -> None:
-    jobs = int(sys.argv[1]) if len(sys.argv) > 1 else 30
-    with barrier_program() as barrier, fluxpmix.Launcher() as launcher, prte(as_root()) as prun:
+    jobs = how_often(30, 10)
+    with compiled("barrier") as barrier, fluxpmix.Launcher() as launcher, prte(as_root()) as prun:
         if prun is None:
             print("prun is not installed: it is left out")
         for program in ("true", str(barrier)):
             compare(program, jobs, launcher, prun)
+    with compiled("barrier") as barrier:
+        shares(("true", str(barrier)), 2 * jobs)
 
 
 main()

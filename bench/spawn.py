@@ -5,15 +5,14 @@ Usage: python bench/spawn.py [ROUNDS]. A round is one job, which spawns once.
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
-import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from measure import BIN, HERE, as_root, in_turns, prterun, table
+from measure import BIN, OURS, PRTERUN, as_root, figure, in_turns, prterun, table
+from measure import program as compiled
+from measure import rounds as how_often
 
 
 def taken(program: Path, *launcher: str) -> float:
@@ -32,14 +31,8 @@ def taken(program: Path, *launcher: str) -> float:
 
 def main() -> None:
     """Measure and print the table."""
-    from fluxpmix import load_library
-
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 15
-    library = load_library().path
-    with tempfile.TemporaryDirectory() as directory:
-        program = Path(directory) / "spawn"
-        rpath = f"-Wl,-rpath,{os.path.dirname(library)}"
-        subprocess.run(["cc", "-O1", "-o", program, HERE / "spawn.c", library, rpath], check=True)
+    rounds = how_often(15, 5)
+    with compiled("spawn") as program:
         ours = str(BIN / "flux-pmix")
         launchers = {
             "prterun -n 1": prterun(1),
@@ -51,6 +44,8 @@ def main() -> None:
         }
         medians = in_turns(rounds, contestants)
     peer = medians["prterun -n 1"]
+    for who, name in ((OURS, "flux-pmix run -n 1"), (PRTERUN, "prterun -n 1")):
+        figure("spawn of 4 processes, until they are connected", who, medians[name] * 1e3, "ms")
     table(
         f"spawn of 4 processes, to connected; median of {rounds}, in turns",
         [
