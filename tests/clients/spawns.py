@@ -8,7 +8,7 @@ import time
 
 from fluxpmix.pmix import attributes
 from fluxpmix.pmix.client import Client
-from fluxpmix.pmix.status import PmixError, Status, describe
+from fluxpmix.pmix.status import PmixError, PmixOutOfResource, Status, describe
 from fluxpmix.pmix.types import RANK_WILDCARD, AppSpec, Envar, Info, Proc, Scope
 
 HERE = (sys.executable, __file__)
@@ -22,6 +22,12 @@ def say(text: object) -> None:
 
 def app(*arguments: str, count: int = 1, **more: object) -> AppSpec:
     return AppSpec(sys.executable, (*HERE, *arguments), maxprocs=count, **more)  # type: ignore[arg-type]
+
+
+def directives(words: list[str]) -> list[Info]:
+    """Return KEY=VALUE words as directives."""
+    pairs = [word.partition("=") for word in words]
+    return [Info(key, int(value) if value.isdigit() else value == "true" or value) for key, _, value in pairs]
 
 
 def everyone(nspace: str) -> Proc:
@@ -54,6 +60,25 @@ def child_meet(client: Client) -> None:
 
 def child_where(client: Client) -> None:
     say(f"{client.proc.rank} on node {client.get(attributes.NODEID)}")
+
+
+def child_inner(client: Client) -> None:
+    if client.proc.rank == 0:
+        told: list[object] = []
+        client.register_event_handler([Status.EVENT_JOB_END], lambda *event: told.append(event))
+
+        def spawned() -> bool:  # once the other one has ended
+            try:
+                return bool(client.spawn([app("where")], [Info(attributes.NOTIFY_COMPLETION, True)]))
+            except PmixOutOfResource:
+                return False
+
+        until(spawned)
+        until(lambda: bool(told))
+        try:
+            client.spawn([app("where", count=2)])
+        except PmixError as error:
+            say(describe(error.status))
 
 
 def child_said(client: Client) -> None:
@@ -91,7 +116,7 @@ def meet(client: Client) -> None:
     client.commit()
     if client.proc.rank == client.get(attributes.JOB_SIZE, client.job) - 1:
         count = int(sys.argv[2])
-        nspace = client.spawn([app("meet", count=count)])
+        nspace = client.spawn([app("meet", count=count)], directives(sys.argv[3:]))
         client.connect([client.proc, everyone(nspace)])
         assert client.get(attributes.JOB_SIZE, everyone(nspace)) == count
         client.fence([client.proc, everyone(nspace)])
@@ -105,11 +130,18 @@ def where(client: Client) -> None:
     if client.proc.rank:
         return
     count, *words = sys.argv[2:]
-    infos = [Info(key, value) for key, _, value in (word.partition("=") for word in words)]
     try:
-        client.spawn([app("where", count=int(count))], infos)
+        client.spawn([app("where", count=int(count))], directives(words))
     except PmixError as error:
         say(describe(error.status))
+
+
+def inner(client: Client) -> None:
+    """Spawn a job that spawns in its own resources; wait for its end."""
+    told: list[object] = []
+    client.register_event_handler([Status.EVENT_JOB_END], lambda *event: told.append(event))
+    client.spawn([app("inner", count=2)], [Info(attributes.NOTIFY_COMPLETION, True), *directives(sys.argv[2:])])
+    until(lambda: bool(told))
 
 
 def said(client: Client) -> None:
@@ -147,7 +179,7 @@ def errors(client: Client) -> None:
 
 def leave(client: Client) -> None:
     """Spawn what would run for ever, and end."""
-    client.spawn([app("sleep", count=2)])
+    client.spawn([app("sleep", count=2)], directives(sys.argv[2:]))
 
 
 def wait(client: Client) -> None:
@@ -163,7 +195,7 @@ def hear(client: Client) -> None:
     client.register_event_handler(
         [Status.ERR_PROC_ABORTED_BY_SIG], lambda status, _source, _infos: told.append(describe(status))
     )
-    nspace = client.spawn([app("dies")])
+    nspace = client.spawn([app("dies")], directives(sys.argv[2:]))
     client.connect([client.proc, everyone(nspace)])
     until(lambda: bool(told))
     say(told[0])
@@ -172,7 +204,9 @@ def hear(client: Client) -> None:
 def completion(client: Client) -> None:
     told: list[object] = []
     client.register_event_handler([Status.EVENT_JOB_END], lambda _status, source, _infos: told.append(source.nspace))
-    nspace = client.spawn([app("where", count=2)], [Info(attributes.NOTIFY_COMPLETION, True)])
+    nspace = client.spawn(
+        [app("where", count=2)], [Info(attributes.NOTIFY_COMPLETION, True), *directives(sys.argv[2:])]
+    )
     until(lambda: bool(told))
     say(f"{nspace == told[0]} {len(told)}")
 

@@ -199,7 +199,7 @@ GOOD = (MINE, Proc(NSPACE, 1), int(Range.SESSION), ())
         (1, event((2, 0), GOOD)),
         (1, event((0, 7), GOOD)),
         (1, event((0, "x"), GOOD)),
-        (1, event(5, GOOD)),
+        (1, event("5", GOOD)),
         (2, event(None, GOOD)),
         (0, event(None, GOOD)),
     ],

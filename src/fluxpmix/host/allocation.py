@@ -6,20 +6,17 @@ with PMIX_ALLOC_TIME has the carrier move the job's end. All else is refused, an
 
 from __future__ import annotations
 
+from fluxpmix.host import wantedresources
 from fluxpmix.host.capability import Capability
 from fluxpmix.host.effects import Effect, Extend, Level, Log, Reply
+from fluxpmix.host.publication import Refused
 from fluxpmix.host.supported import ALLOCATION
 from fluxpmix.pmix import attributes
 from fluxpmix.pmix.status import Status
 from fluxpmix.pmix.types import Info, Infos, find
 from fluxpmix.pmix.upcalls import Allocate, SessionControl
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
 NEW, EXTEND, RELEASE, REAQUIRE = 1, 2, 3, 4
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _REFUSED = {
     NEW: "a running job gets no second allocation; submit another job",
     RELEASE: "a job's nodes stay its own until it ends",
@@ -44,10 +41,11 @@ class Allocations(Capability):
         if beyond or time is None:
             self._refuse(upcall, f"only its time can be extended, not {', '.join(beyond) or 'nothing'}", out)
             return
-        seconds = _seconds(time)
-        if seconds is None:
-            out.append(Log(Level.WARNING, f"an allocation's time of {time!r}: write seconds, or as 90s, 30m or 1.5h"))
-            out.append(Reply(upcall.id, int(Status.ERR_BAD_PARAM)))
+        try:
+            seconds = wantedresources.seconds(time)
+        except Refused as error:
+            out.append(Log(Level.WARNING, str(error)))
+            out.append(Reply(upcall.id, error.status))
             return
         out.append(Extend(upcall.id, seconds, self._echo(upcall.directives)))
 
@@ -60,14 +58,3 @@ class Allocations(Capability):
         name = "PMIx_Session_control" if isinstance(upcall, SessionControl) else "PMIx_Allocation_request"
         out.append(Log(Level.WARNING, f"{name} by {upcall.proc} is refused: {why}"))
         out.append(Reply(upcall.id, int(Status.ERR_NOT_SUPPORTED)))
-
-
-def _seconds(time: Any) -> float | None:
-    """Return the seconds in a time: a number, with a unit or without."""
-    text = str(time).strip()
-    unit = _UNITS.get(text[-1:], 0.0)
-    try:
-        value = float(text[:-1] if unit else text) * (unit or 1.0)
-    except ValueError:
-        return None
-    return value if 0 < value < 1e9 else None

@@ -188,7 +188,7 @@ class Answers:
     def _peers(self, key: str, asked: Asked, known: Known) -> Info | None:
         if asked.member is None:
             return None
-        nodes = self._directory.first.job.nodes
+        nodes = self._directory.nodes
         hosts = {name: node.id for node in nodes for name in (node.hostname, *node.aliases)}
         node = hosts.get(asked.host) if asked.host is not None else self._me
         if node is None:
@@ -213,7 +213,7 @@ class Answers:
             attributes.JOBID: job.jobid,
             attributes.JOB_SIZE: job.size,
             attributes.JOB_NUM_APPS: len(job.apps),
-            attributes.NUM_NODES: len(job.nodes),
+            attributes.NUM_NODES: job.num_nodes,
             attributes.UNIV_SIZE: job.session.universe_size,
             attributes.SESSION_ID: job.session.id,
         }
@@ -247,7 +247,7 @@ class Answers:
             return None
         nodes = []
         for shell, (own, tasks) in sorted(known.memory.items()):
-            node = self._directory.first.job.nodes[shell]
+            node = self._directory.nodes[shell]
             meant = asked.member.numbers if asked.number is None else (asked.number,)
             sizes = [size for number, size in tasks.items() if number in meant]
             if (asked.host is not None and asked.host not in (node.hostname, *node.aliases)) or (

@@ -80,7 +80,7 @@ def queries(host: Host) -> Queries:
 
 
 def events(host: Host) -> Events:
-    return Events(host.directory, host.rank, host.size, host.fanout, host.on_event)
+    return Events(host.directory, host.rank, host.fanout, host.on_event)
 
 
 def failures(host: Host) -> Failures:
@@ -108,7 +108,7 @@ def connections(host: Host) -> Connections:
 def groups(host: Host) -> Groups:
     from fluxpmix.host.group import Groups
 
-    return Groups(host.collectives, host.directory, host.job, host.rank, host.default_timeout, host.get(events))
+    return Groups(host.collectives, host.directory, host.home, host.rank, host.default_timeout)
 
 
 def spawns(host: Host) -> Spawns:
@@ -123,6 +123,9 @@ def spawns(host: Host) -> Spawns:
         running=host.get(failures).running,
         add=host.add_job,
         remove=host.remove_job,
+        ended=lambda: host.get(failures).ended,
+        place=host.place,
+        as_jobs=host.spawn_jobs,
     )
 
 
@@ -147,7 +150,7 @@ def debugging(host: Host) -> Debugging:
 def credentials(host: Host) -> Credentials:
     from fluxpmix.host.credential import Credentials
 
-    return Credentials(host.rank, host.size, host.owner, host.key)
+    return Credentials(host.directory, host.rank, host.owner, host.key)
 
 
 def allocations(host: Host) -> Allocations:
@@ -194,10 +197,7 @@ TABLE = (
         groups,
         (upcalls.Group,),
         (Tag.MEMBER, Tag.GONE, Tag.ABSENT),
-        (
-            *(Status.GROUP_CONSTRUCT_COMPLETE, Status.GROUP_LEFT, Status.GROUP_INVITED, Status.GROUP_INVITE_DECLINED),
-            *(Status.GROUP_LEADER_SELECTED, Status.GROUP_CONSTRUCT_ABORT),
-        ),
+        (Status.GROUP_CONSTRUCT_COMPLETE, Status.GROUP_LEFT),
     ),
     Line(spawns, (upcalls.Spawn,), (Tag.SPAWN, Tag.SPAWNED, Tag.LAUNCH, Tag.LAUNCHED)),
     Line(tools, (upcalls.ToolConnected,)),

@@ -90,7 +90,6 @@ class Collectives:
         self,
         directory: Directory,
         me: int,
-        shells: int,
         fanout: int,
         exchange: str = "tree",
         appetite: Appetite | None = None,
@@ -102,7 +101,6 @@ class Collectives:
             raise ValueError(f"exchange {exchange!r}: one of {', '.join(EXCHANGES)}")
         self._directory = directory
         self._me = me
-        self._shells = shells
         self._fanout = fanout
         self._exchange = exchange
         self._appetite = appetite or Appetite()

@@ -13,6 +13,7 @@ from __future__ import annotations
 from fluxpmix.host import wire
 from fluxpmix.host.capability import Capability
 from fluxpmix.host.directives import timeout, unsupported
+from fluxpmix.host.directory import Directory
 from fluxpmix.host.effects import Effect, Level, Log, Reply, Seal, Send, Unseal
 from fluxpmix.host.frames import NO_DIGEST, Message, Tag, encode
 from fluxpmix.host.supported import CREDENTIAL
@@ -37,10 +38,10 @@ NOT_SUPPORTED = int(Status.ERR_NOT_SUPPORTED)
 class Credentials(Capability):
     """Credentials that this shell makes and looks at."""
 
-    def __init__(self, me: int, shells: int, owner: tuple[int, int], key: bytes) -> None:
+    def __init__(self, directory: Directory, me: int, owner: tuple[int, int], key: bytes) -> None:
         """`owner` is the user and group of the job's processes, `key` this shell's own: random, at least 32 bytes."""
         self._me = me
-        self._shells = shells
+        self._directory = directory
         self._owner = owner
         self._key = key
         self._made = 0
@@ -126,7 +127,7 @@ class Credentials(Capability):
         shell = _maker(upcall.credential)
         if shell == self._me:
             out.append(_answer(upcall.id, self._look_at(upcall.credential)))
-        elif shell is None or shell >= self._shells or shell in self._lost:
+        elif shell is None or shell >= self._directory.shell_count or shell in self._lost:
             out.append(Reply(upcall.id, INVALID))
         else:
             seconds = timeout(upcall.directives, PATIENCE)

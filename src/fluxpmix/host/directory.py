@@ -55,6 +55,7 @@ class Directory:
 
     def __init__(self, job: Job) -> None:
         self.first = Member(job, 0)
+        self.nodes = job.nodes  # by the rank of their shell; with a job that has nodes of its own there are more
         self._members = {job.nspace: self.first}
         self._order = [self.first]  # ascending
         self._nodes = job.taskmap.node_column()
@@ -66,6 +67,11 @@ class Directory:
     def size(self) -> int:
         """One more than the highest number."""
         return len(self._nodes)
+
+    @property
+    def shell_count(self) -> int:
+        """How many shells there are, or were."""
+        return len(self.nodes)
 
     @property
     def members(self) -> Sequence[Member]:
@@ -86,6 +92,8 @@ class Directory:
         nodes.extend([_NOWHERE] * (end - len(nodes)))
         nodes[first:end] = job.taskmap.node_column()
         self._nodes = nodes
+        if len(job.nodes) > len(self.nodes):
+            self.nodes = job.nodes
         member = self._members[job.nspace] = Member(job, first)
         insort(self._order, member, key=lambda each: each.first)
         return member

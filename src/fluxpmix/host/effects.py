@@ -16,7 +16,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
-    from fluxpmix.host.spawnrequest import Command
+    from fluxpmix.host.spawnrequest import Command, Policy
+    from fluxpmix.host.wantedresources import Resources
     from fluxpmix.job.model import Job
 
 
@@ -80,6 +81,14 @@ class Raise(Record):
     exit_code: int
 
 
+class Place(Record):
+    """Where the shells of a Flux job are reached: the job's id, its service, and the broker of each shell."""
+
+    job: int
+    service: str
+    brokers: tuple[int, ...]
+
+
 class Launch(Record):
     """A spawned job: what a carrier must know to start its tasks.
 
@@ -95,6 +104,12 @@ class Launch(Record):
     parent_first: int | None
     notify: bool
     separate: bool
+    place: Place | None = None  # of a job that is a Flux job of its own, and has shells of its own
+
+    @property
+    def base(self) -> int:
+        """The first of its own shells, where it has some: the last nodes of its job."""
+        return len(self.job.nodes) - (len(self.place.brokers) if self.place is not None else 0)
 
 
 class Prepare(Record):
@@ -114,6 +129,34 @@ class Start(Record):
     """Start the tasks of a registered job that are this shell's; answered by `launched`."""
 
     launch: Launch
+
+
+class Submit(Record):
+    """Submit a job of its own to the resource manager; what comes of it is `submitted` and `joined`.
+
+    `policy` is where its processes go on the nodes that it gets, `resources` what is asked for. It is known by
+    `ticket` until it has joined.
+    """
+
+    ticket: int
+    commands: tuple[Command, ...]
+    policy: Policy
+    resources: Resources
+    wdir: str
+
+
+class Withdraw(Record):
+    """End the job that was submitted under `ticket`: nobody waits for it any more."""
+
+    ticket: int
+    why: str
+
+
+class Welcome(Record):
+    """Tell the shells of a job that was submitted, which wait, what they join: a launch, and all that is here."""
+
+    launch: Launch
+    world: bytes
 
 
 class Drop(Record):
@@ -261,6 +304,9 @@ Effect: TypeAlias = (
     | Register
     | Start
     | Drop
+    | Submit
+    | Withdraw
+    | Welcome
     | Deliver
     | Listen
     | Feed

@@ -64,13 +64,12 @@ class Failures(Capability):
     ) -> None:
         self._events = events
         self._directory = directory
-        self._nodes = job.nodes
         self._server = f"{job.nspace}.shell"
         self._nspace = job.nspace
         self._job_started = False
         self._partners = partners
         self._me = me
-        self._spread = Spread(Tag.ENDED, me, len(job.nodes), fanout, self._are_ends)
+        self._spread = Spread(Tag.ENDED, me, directory, fanout, self._are_ends)
         self._first = 0  # the shell that tells all others
         self._lost: set[int] = set()
         self._clients: set[int] = set()  # of this shell: connected and not finalized
@@ -90,6 +89,24 @@ class Failures(Capability):
     @property
     def deadline(self) -> float | None:
         return self._flush_at
+
+    @property
+    def ended(self) -> Sequence[int]:
+        """The processes that have ended, as far as has been heard here."""
+        return tuple(self._ended)
+
+    def know(self, ended: Iterable[int]) -> None:
+        """These ended before this shell was there."""
+        for number in ended:
+            self._ended.add(number)
+            self._left[self._directory.member_of(number).first] -= 1
+
+    def has_left(self, shell: int, now: float, out: list[Effect]) -> bool:
+        """Whether a shell that is lost was one of a spawned Flux job, whose processes have all ended: it may leave."""
+        if shell < len(self._directory.first.job.nodes):
+            return False
+        self._flush(now, out)
+        return self._ended.issuperset(self._directory.numbers_on(shell))
 
     def running(self, shell: int) -> int:
         """Count the processes of a shell that have not ended, as far as has been heard here."""
@@ -162,11 +179,11 @@ class Failures(Capability):
         self._spread.shell_lost(shell)
         if shell == self._first:
             # What it had heard may have gone no further.
-            self._first = min(set(range(len(self._nodes))) - self._lost)
+            self._first = min(set(range(self._directory.shell_count)) - self._lost)
             self._unsent = list(self._own)
             self._flush_at = now if self._unsent else None
-        node, ranks = self._nodes[shell], self._directory.numbers_on(shell)
-        if self._alive:
+        node, ranks = self._directory.nodes[shell], self._directory.numbers_on(shell)
+        if self._alive and not self.has_left(shell, now, out):
             procs = DataArray(DataType.PROC, tuple(map(self._directory.proc, ranks)))
             infos = (
                 Info(attributes.HOSTNAME, node.hostname),
@@ -184,6 +201,8 @@ class Failures(Capability):
             self._flush(now, out)
 
     def abandon(self, status: int, out: list[Effect]) -> None:
+        if self._me >= len(self._directory.first.job.nodes):  # of a Flux job that was spawned: the others stay
+            self._flush(0.0, out)
         self._untold.clear()
         self._unsent.clear()
         self._flush_at = None

@@ -11,7 +11,7 @@ from fluxpmix.host import capabilities, frames
 from fluxpmix.host.capabilities import LISTENERS, ORDER, RECEIVERS, SERVERS
 from fluxpmix.host.collective import Collectives
 from fluxpmix.host.directory import Directory
-from fluxpmix.host.effects import Buffer, Effect, Launch, Level, Log, Raise, Reply, Send
+from fluxpmix.host.effects import Buffer, Effect, Launch, Level, Log, Place, Raise, Reply, Send
 from fluxpmix.host.frames import FrameError, Message, Tag
 from fluxpmix.host.life import Life
 from fluxpmix.pmix.status import Status
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from fluxpmix.host.capability import Capability
     from fluxpmix.host.sized import Appetite
+    from fluxpmix.host.submission import Arrival
+    from fluxpmix.host.world import World
     from fluxpmix.job.model import Job
 
     C = TypeVar("C", bound=Capability)
@@ -52,6 +54,9 @@ class Host:
         scheduler: bool = False,
         owner: tuple[int, int] = (0, 0),
         key: bytes = b"",
+        place: Place | None = None,
+        world: World | None = None,
+        spawn_jobs: bool = False,
     ) -> None:
         """`exchange` is how collectives with data move (`collective.EXCHANGES`), `fanout` the tree's, `appetite`
         how much data this shell wants to have before they move among peers.
@@ -62,11 +67,13 @@ class Host:
         `scheduler`: there is one that can be asked (`Enquire`). `stop` is where processes wait for a debugger
         (`debug.STOPS`), `owner` the job's user and group, and `key` random bytes of this shell's own, that sign what
         it says of them.
+        `place` is where the shells of a Flux job are reached; `world` is what the shells of one join that was spawned,
+        with `job` the first of that world (`world.py`). `spawn_jobs`: all that is spawned is a Flux job of its own.
         """
         # What `capabilities.py` makes capabilities of.
         self.job = job
         self.rank = shell_rank
-        self.size = len(job.nodes)
+        self.home = job if world is None else world.own.job  # the Flux job that this shell is of
         self.fanout = fanout
         self.default_timeout = default_timeout
         self.ends_at = ends_at
@@ -76,8 +83,10 @@ class Host:
         self.scheduler = scheduler
         self.owner = owner
         self.key = key
+        self.place = place
+        self.spawn_jobs = spawn_jobs
         self.directory = directory or Directory(job)  # the jobs and processes that are known here
-        self.collectives = Collectives(self.directory, shell_rank, self.size, fanout, exchange, appetite)
+        self.collectives = Collectives(self.directory, shell_rank, fanout, exchange, appetite)
         self._life = Life()
         self._made: dict[Callable[[Host], Any], Any] = {}  # by what makes them
         self._present: tuple[Capability, ...] = ()  # the same, as `capabilities.py` orders them
@@ -93,6 +102,8 @@ class Host:
             self.get(capabilities.process_sets)
         if stop is not None:
             self.get(capabilities.debugging)
+        if world is not None:
+            self._adopt(world)
 
     # -- capabilities ------------------------------------------------------------------------------
 
@@ -120,6 +131,11 @@ class Host:
     def serves(self) -> frozenset[type[Upcall]]:
         """The upcalls that this host answers; libpmix says "not supported" to the others."""
         return frozenset((ClientConnected, ClientFinalized, *SERVERS))
+
+    @property
+    def size(self) -> int:
+        """How many shells there are, or were."""
+        return self.directory.shell_count
 
     @property
     def idle(self) -> bool:
@@ -240,6 +256,18 @@ class Host:
         self.get(capabilities.spawns).done(first, step, status, why, now, out)
         return out
 
+    def joined(self, ticket: int, arrival: Arrival, now: float) -> list[Effect]:
+        """The shells of the job that was submitted under `ticket` are up."""
+        out = self._begin(now)
+        self.get(capabilities.spawns).joined(ticket, arrival, now, out)
+        return out
+
+    def withdrawn(self, ticket: int, status: int, why: str, now: float) -> list[Effect]:
+        """The job that was submitted under `ticket` will not be there."""
+        out = self._begin(now)
+        self.get(capabilities.spawns).withdrawn(ticket, status, why, now, out)
+        return out
+
     def task_started(self, rank: int, pid: int, now: float) -> list[Effect]:
         """The task with number `rank`, of this shell, runs as process `pid`."""
         out = self._begin(now)
@@ -303,7 +331,9 @@ class Host:
 
     def shell_lost(self, shell: int, reason: str, now: float) -> list[Effect]:
         """Peer `shell` is gone for good."""
-        out: list[Effect] = [Log(Level.NOTICE, f"lost shell {shell}: {reason}")]
+        out = self._begin(now)
+        level = Level.DEBUG if self._failures.has_left(shell, now, out) else Level.NOTICE
+        out.append(Log(level, f"lost shell {shell}: {reason}"))
         self._life.lost.append(shell)
         self.collectives.shell_lost(shell, out)
         for one in self._present:
@@ -343,6 +373,20 @@ class Host:
         for one in self._present:
             one.abandon(int(Status.ERR_LOST_CONNECTION), out)
         return out
+
+    def _adopt(self, world: World) -> None:
+        """Learn of all that was there before this shell, and of its own job."""
+        out = self._begin(0.0)  # of which nothing is done: who is told of these things was there
+        for launch in world.launches:
+            self.get(capabilities.spawns).adopt(launch, 0.0, out)
+        for shell in world.lost:
+            self._life.lost.append(shell)
+            self.collectives.shell_lost(shell, out)
+            for one in self._present:
+                one.shell_lost(shell, 0.0, out)
+        self._failures.know(world.ended)
+        for number in world.ended:
+            self.collectives.died(number, out)
 
     # -- what capabilities ask for -----------------------------------------------------------------
 

@@ -15,18 +15,23 @@ from fluxpmix.pmix.status import Status
 
 
 def place(
-    sizes: Sequence[int], policies: Sequence[Policy], nodes: Sequence[Node], busy: Sequence[int], oversubscribe: bool
+    sizes: Sequence[int],
+    policies: Sequence[Policy],
+    nodes: Sequence[Node],
+    busy: Sequence[int],
+    oversubscribe: bool,
+    among: range | None = None,
 ) -> TaskMap:
     """Return where each rank goes, application by application.
 
-    `busy` is how many processes run on each node. Raises `Refused`: PMIX_ERR_OUT_OF_RESOURCE where there is no
-    room, PMIX_ERR_NOT_FOUND for a node that the job does not have.
+    `busy` is how many processes run on each node; `among` are the nodes that may be used. Raises `Refused`:
+    PMIX_ERR_OUT_OF_RESOURCE where there is no room, PMIX_ERR_NOT_FOUND for a node that the job does not have.
     """
     load = list(busy)
     slots = [node.slots for node in nodes]
     column: list[int] = []
     for size, policy in zip(sizes, policies, strict=True):
-        limits = _limits(policy, nodes, size)
+        limits = _limits(policy, nodes, size, among or range(len(nodes)))
         names, counts, at = tuple(limits), dict.fromkeys(limits, 0), 0
         for _ in range(size):
             turn = (names[(at + step) % len(names)] for step in range(len(names)))
@@ -47,18 +52,19 @@ def place(
     return TaskMap.nodes(column)
 
 
-def _limits(policy: Policy, nodes: Sequence[Node], size: int) -> dict[int, int]:
+def _limits(policy: Policy, nodes: Sequence[Node], size: int, among: range) -> dict[int, int]:
     """Return the nodes that an application may have, and how many of its processes each may get at most."""
     most = size if policy.per_node is None else policy.per_node
     if policy.hosts is None:
-        return dict.fromkeys(range(len(nodes)), most)
-    numbers = {name: node.id for node in reversed(nodes) for name in (*node.aliases, node.hostname)}
+        return dict.fromkeys(among, most)
+    own = [nodes[number] for number in among]
+    numbers = {name: node.id for node in reversed(own) for name in (*node.aliases, node.hostname)}
     found: dict[int, int] = {}
     for name, limit in policy.hosts:
         if name not in numbers:
             raise Refused(
                 Status.ERR_NOT_FOUND,
-                f"{name!r} is no node of this job: it has {', '.join(node.hostname for node in nodes)}",
+                f"{name!r} is no node of this job: it has {', '.join(node.hostname for node in own)}",
             )
         found[numbers[name]] = most if limit is None else min(limit, most)
     return found

@@ -146,7 +146,7 @@ class ProcessSets(Capability):
     ) -> None:
         """As the first shell: tell all."""
         self._count += 1
-        others = set(range(len(self._job.nodes))) - {self._me} - self._lost
+        others = set(range(self._directory.shell_count)) - {self._me} - self._lost
         self._orders[self._count] = _Order(asker, token, others, now + PATIENCE)
         frame = self._frame(Tag.PSET, self._count, (name, members))
         out.extend(Send(shell, frame) for shell in sorted(others))

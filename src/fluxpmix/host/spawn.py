@@ -5,7 +5,8 @@ processes (`placement.py`), and gives the job its namespace and its processes th
 once never meet. All shells learn of the job and register it with their libpmix, for any process may come to talk to
 it; when all have, those with processes of it start them; when they have, the asker is answered. What fails on the way
 is undone everywhere, and the asker gets the status of what failed first. A spawned job counts as connected to its
-parent: each hears of the other's failures.
+parent: each hears of the other's failures. One that asks for resources of its own is `submission.py`'s until its
+shells have joined; then what it lacks here is only that its tasks are started by Flux.
 
     SPAWN     to the first shell; generation: the asker's token; block: proc, directives, apps
     SPAWNED   from it; generation: the token; status; block: the namespace
@@ -20,12 +21,27 @@ from collections.abc import Callable, Sequence
 from fluxpmix.host import wire
 from fluxpmix.host.capability import Capability
 from fluxpmix.host.directory import Directory
-from fluxpmix.host.effects import Drop, Effect, Launch, Level, Log, Prepare, Register, Reply, Send, Start
+from fluxpmix.host.effects import (
+    Drop,
+    Effect,
+    Launch,
+    Level,
+    Log,
+    Place,
+    Prepare,
+    Register,
+    Reply,
+    Send,
+    Start,
+    Welcome,
+    Withdraw,
+)
 from fluxpmix.host.frames import NO_DIGEST, Message, Tag, encode
 from fluxpmix.host.publication import Refused
 from fluxpmix.host.spread import Spread
+from fluxpmix.host.submission import Arrival, Submissions
+from fluxpmix.host.world import World, pack_launch, unpack_launch
 from fluxpmix.job.model import App, Job, spawned
-from fluxpmix.job.taskmap import TaskMap
 from fluxpmix.pmix.status import Status
 from fluxpmix.pmix.types import AppSpec, Info, Proc
 from fluxpmix.pmix.upcalls import Spawn
@@ -35,6 +51,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from fluxpmix.host.spawnrequest import Wanted
+    from fluxpmix.job.model import Node
+    from fluxpmix.job.taskmap import TaskMap
 
 SUCCESS = int(Status.SUCCESS)
 LOST = int(Status.ERR_LOST_CONNECTION)
@@ -45,13 +63,17 @@ FIRST_SHELL = 0
 class _Pending:
     """A launch as the first shell sees it: who is awaited for the step under way."""
 
-    __slots__ = ("awaited", "deadline", "launch", "shell", "step", "token")
+    __slots__ = ("awaited", "deadline", "launch", "shell", "step", "ticket", "token", "world")
 
-    def __init__(self, launch: Launch, shell: int, token: int, deadline: float | None) -> None:
+    def __init__(
+        self, launch: Launch, shell: int, token: int, deadline: float | None, ticket: int | None = None
+    ) -> None:
         self.launch = launch
         self.shell = shell  # the asker's
         self.token = token
         self.deadline = deadline
+        self.ticket = ticket  # of a Flux job of its own
+        self.world = b""  # what its shells are to be told
         self.step = REGISTER
         self.awaited: set[int] = set()
 
@@ -70,8 +92,15 @@ class Spawns(Capability):
         running: Callable[[int], int],
         add: Callable[[Launch, float, list[Effect]], None],
         remove: Callable[[Launch], None],
+        ended: Callable[[], Sequence[int]] = tuple,
+        place: Place | None = None,
+        as_jobs: bool = False,
     ) -> None:
-        """`running(shell)` counts what runs on a shell; `add` and `remove` make a job known and forgotten."""
+        """`running(shell)` counts what runs on a shell; `add` and `remove` make a job known and forgotten.
+
+        `ended()` are the processes that have ended; `place` is where the first job is reached
+        (`submission.py`); `as_jobs`: all that is spawned is a Flux job of its own.
+        """
         self._directory = directory
         self._job = job
         self._me = me
@@ -79,11 +108,16 @@ class Spawns(Capability):
         self._running = running
         self._add = add
         self._remove = remove
-        self._spread = Spread(Tag.LAUNCH, me, len(job.nodes), fanout, _is_step)
+        self._ended = ended
+        self._place = place
+        self._as_jobs = as_jobs
+        self._submissions = Submissions(directory, job, place)
+        self._spread = Spread(Tag.LAUNCH, me, directory, fanout, _is_step)
         self._asked: dict[int, int] = {}  # upcall by token
         self._tokens = 0
         self._launches: dict[int, Launch] = {}  # by first number: not over, as far as this shell knows
         self._started: set[int] = set()
+        self._told: list[Launch] = []  # at the first shell: what all have been told of
         self._pending: dict[int, _Pending] = {}
         self._made = 0
         self._next = job.size  # the first number that is free
@@ -91,11 +125,13 @@ class Spawns(Capability):
 
     @property
     def idle(self) -> bool:
-        return not self._asked and not self._pending
+        return not self._asked and not self._pending and not self._submissions.waiting
 
     @property
     def deadline(self) -> float | None:
-        return min((one.deadline for one in self._pending.values() if one.deadline is not None), default=None)
+        own = self._submissions.deadline
+        all_shells = min((one.deadline for one in self._pending.values() if one.deadline is not None), default=own)
+        return all_shells if own is None or all_shells is None else min(own, all_shells)
 
     # -- the asker's shell ---------------------------------------------------------------------------
 
@@ -131,46 +167,103 @@ class Spawns(Capability):
         proc, directives, apps = request
         try:
             wanted = read(proc, directives, tuple(AppSpec(*app) for app in apps))
+            deadline = None if wanted.timeout is None else now + wanted.timeout
+            if wanted.resources is not None or self._as_jobs:
+                self._submissions.begin(wanted, proc, shell, token, deadline, out)
+                return
             launch = self._plan(wanted, proc)
         except (Refused, ValueError) as error:
             status = error.status if isinstance(error, Refused) else int(Status.ERR_OUT_OF_RESOURCE)
             out.append(Log(Level.WARNING, f"PMIx_Spawn by {proc} is refused: {error}"))
             self._answer(shell, token, status, "", out)
             return
-        deadline = None if wanted.timeout is None else now + wanted.timeout
-        one = self._pending[launch.first] = _Pending(launch, shell, token, deadline)
-        one.awaited = set(range(len(self._job.nodes))) - self._lost
+        self._open(_Pending(launch, shell, token, deadline), now, out)
+
+    def _open(self, one: _Pending, now: float, out: list[Effect]) -> None:
+        launch = one.launch
+        self._pending[launch.first] = one
         self._launches[launch.first] = launch
         self._add(launch, now, out)
+        one.awaited = set(self._others(launch)) - self._lost
         out.append(Prepare(launch))
+
+    def _others(self, launch: Launch) -> range:
+        """Return the shells that must be told of a job: all but its own."""
+        return range(launch.base if launch.place is not None else self._directory.shell_count)
+
+    def joined(self, ticket: int, arrival: Arrival, now: float, out: list[Effect]) -> None:
+        """The shells of a job that was submitted are up, and wait to be told what they join."""
+        waiting = self._submissions.waiting.pop(ticket, None)
+        if waiting is None:
+            out.append(Withdraw(ticket, "nobody waits for it any more"))
+            return
+        nodes = self._directory.nodes[len(self._job.nodes) :] + self._submissions.nodes(arrival)
+        try:
+            taskmap = self._submissions.taskmap(arrival)
+            launch = self._launch(waiting.wanted, waiting.asker, taskmap, nodes, arrival)
+        except ValueError as error:
+            out.append(Withdraw(ticket, str(error)))
+            self._answer(waiting.shell, waiting.token, int(Status.ERR_JOB_FAILED_TO_LAUNCH), "", out)
+            return
+        self._open(_Pending(launch, waiting.shell, waiting.token, waiting.deadline, ticket), now, out)
+
+    def withdrawn(self, ticket: int, status: int, why: str, now: float, out: list[Effect]) -> None:
+        """A job that was submitted does not come, or has ended before it was there."""
+        waiting = self._submissions.waiting.pop(ticket, None)
+        if waiting is not None:
+            out.append(Log(Level.WARNING, f"PMIx_Spawn by {waiting.asker}: {why}"))
+            self._answer(waiting.shell, waiting.token, status, "", out)
+        for one in list(self._pending.values()):
+            if one.ticket == ticket:
+                self._fail(one, status, why, now, out)
 
     def _plan(self, wanted: Wanted, asker: Proc) -> Launch:
         """Return the job, its places and its numbers."""
         from fluxpmix.host.placement import place
 
-        job, commands = self._job, wanted.commands
         allowed = self._oversubscribe if wanted.oversubscribe is None else wanted.oversubscribe
-        busy = tuple(self._running(node.id) for node in job.nodes)
-        sizes = tuple(command.size for command in commands)
-        taskmap = place(sizes, wanted.policies, job.nodes, busy, allowed and self._oversubscribe)
-        parent = self._directory.get(wanted.parent.nspace)
+        nodes = self._directory.nodes
+        busy = tuple(self._running(node.id) for node in nodes)
+        sizes = tuple(command.size for command in wanted.commands)
+        taskmap = place(sizes, wanted.policies, nodes, busy, allowed and self._oversubscribe, self._home(asker))
+        return self._launch(wanted, asker, taskmap, nodes[len(self._job.nodes) :])
+
+    def _home(self, asker: Proc) -> range:
+        """Return the shells of the Flux job that a process runs in."""
+        member = self._directory.get(asker.nspace)
+        shell = FIRST_SHELL if member is None else self._directory.shell_of(self._directory.number(asker))
+        for launch in self._told:
+            if launch.place is not None and launch.base <= shell < len(launch.job.nodes):
+                return range(launch.base, len(launch.job.nodes))
+        return range(len(self._job.nodes))
+
+    def _launch(
+        self, wanted: Wanted, asker: Proc, taskmap: TaskMap, nodes: tuple[Node, ...], own: Arrival | None = None
+    ) -> Launch:
+        """Return a launch on the nodes of the first job and `nodes` after them; `own` is a Flux job of its own."""
+        job = self._job
         apps = tuple(
             App(index, (command.command, *command.argv[1:]), command.wdir or job.apps[0].wdir, command.size)
-            for index, command in enumerate(commands)
+            for index, command in enumerate(wanted.commands)
         )
+        there = (*job.nodes, *nodes)
         ordinal, first = self._made + 1, self._next
-        before = tuple(len(self._directory.numbers_on(node.id)) for node in job.nodes)
-        child = spawned(job, ordinal, wanted.parent, apps, taskmap, first, before, busy)
+        before = tuple(len(self._directory.numbers_on(node.id)) for node in there)
+        busy = tuple(self._running(node.id) for node in there)
+        nspace = None if own is None else own.nspace
+        child = spawned(job, ordinal, wanted.parent, apps, taskmap, first, before, busy, None, nspace, nodes)
         self._made, self._next = ordinal, first + child.size
+        parent = self._directory.get(wanted.parent.nspace)
         return Launch(
             first,
             ordinal,
             child,
-            commands,
+            wanted.commands if own is None else (),
             asker,
             None if parent is None else parent.first,
             wanted.notify,
             wanted.separate,
+            None if own is None else own.place,
         )
 
     def prepared(self, first: int, packed: bytes, status: int, why: str, now: float, out: list[Effect]) -> None:
@@ -181,7 +274,17 @@ class Spawns(Capability):
         if status != SUCCESS:
             self._fail(one, status, why, now, out)
             return
-        self._spread.send(None, (REGISTER, first, _launch_packed(one.launch, packed)), out)
+        launch = one.launch
+        there = self._others(launch)
+        one.awaited = set(there) - self._lost
+        self._spread.send(
+            None if launch.place is None else there, (REGISTER, first, (*pack_launch(self._job, launch), packed)), out
+        )
+        self._told.append(launch)
+        if self._place is not None and launch.place is not None:
+            lost = tuple(sorted(self._lost))
+            world = World(self._job, self._place, tuple(self._told), packed, lost, tuple(sorted(self._ended())))
+            one.world = world.encode()
         out.append(Register(one.launch, packed))
 
     def _arrived(self, shell: int, first: int, step: int, status: int, why: str, now: float, out: list[Effect]) -> None:
@@ -190,16 +293,18 @@ class Spawns(Capability):
         if one is None or step != one.step or shell not in one.awaited:
             return
         if status != SUCCESS:
-            self._fail(one, status, f"{self._job.nodes[shell].hostname}: {why}" if why else "", now, out)
+            self._fail(one, status, f"{self._directory.nodes[shell].hostname}: {why}" if why else "", now, out)
             return
         one.awaited.discard(shell)
         if one.awaited:
             return
         if step == REGISTER:
             one.step = START
-            one.awaited = {node.id for node in self._job.nodes if len(one.launch.job.ranks(node.id))} - self._lost
+            one.awaited = {node.id for node in one.launch.job.nodes if len(one.launch.job.ranks(node.id))} - self._lost
             self._spread.send(None, (START, first, None), out)
             self._step(START, one.launch, now, out)
+            if one.launch.place is not None:
+                out.append(Welcome(one.launch, one.world))
             return
         del self._pending[first]
         self._answer(one.shell, one.token, SUCCESS, one.launch.job.nspace, out)
@@ -213,6 +318,8 @@ class Spawns(Capability):
         self._spread.send(None, (DROP, first, None), out)
         self._step(DROP, one.launch, now, out)
         self._answer(one.shell, one.token, status, "", out)
+        if one.ticket is not None:
+            out.append(Withdraw(one.ticket, why or "it could not be started"))
 
     def _answer(self, shell: int, token: int, status: int, nspace: str, out: list[Effect]) -> None:
         if shell == self._me:
@@ -227,12 +334,17 @@ class Spawns(Capability):
         first = launch.first
         if step == START:
             self._started.add(first)
-            if len(launch.job.ranks(self._me)):
+            if launch.place is None and len(launch.job.ranks(self._me)):
                 out.append(Start(launch))
         else:
             del self._launches[first]
+            if launch.place is not None:
+                if self._me >= launch.base:
+                    return  # its own shells: Flux ends the job
+                self._started.discard(first)
             if first not in self._started:
                 self._remove(launch)
+                self._told = [each for each in self._told if each is not launch]
             out.append(Drop(launch, first in self._started))
 
     def done(self, first: int, step: int, status: int, why: str, now: float, out: list[Effect]) -> None:
@@ -278,7 +390,8 @@ class Spawns(Capability):
                 self._step(step, launch, now, out)
             return None
         try:
-            launch, packed = _launch_unpacked(self._job, first, body)
+            *facts, packed = body
+            launch = unpack_launch(self._job, first, facts)
             self._launches[first] = launch
             self._add(launch, now, out)
         except (TypeError, ValueError) as error:
@@ -303,6 +416,11 @@ class Spawns(Capability):
                 self._fail(one, LOST, f"shell {shell} is lost", now, out)
 
     def tick(self, now: float, out: list[Effect]) -> None:
+        for ticket, waiting in list(self._submissions.waiting.items()):
+            if waiting.deadline is not None and waiting.deadline <= now:
+                out.append(Withdraw(ticket, "it has not started in the time that PMIx_Spawn was given"))
+                why = "the job that was submitted for it has not started in time"
+                self.withdrawn(ticket, int(Status.ERR_TIMEOUT), why, now, out)
         for one in list(self._pending.values()):
             if one.deadline is not None and one.deadline <= now:
                 self._fail(one, int(Status.ERR_TIMEOUT), f"no answer from shell(s) {sorted(one.awaited)}", now, out)
@@ -310,7 +428,16 @@ class Spawns(Capability):
     def abandon(self, status: int, out: list[Effect]) -> None:
         out.extend(Reply(upcall, status) for upcall in self._asked.values())
         self._asked.clear()
+        tickets = [one.ticket for one in self._pending.values() if one.ticket is not None]
+        out.extend(Withdraw(each, "the job that spawns it is over") for each in (*self._submissions.waiting, *tickets))
+        self._submissions.waiting.clear()
         self._pending.clear()
+
+    def adopt(self, launch: Launch, now: float, out: list[Effect]) -> None:
+        """A shell that joins the others learns of a job that is there, or of its own."""
+        self._launches[launch.first] = launch
+        self._started.add(launch.first)
+        self._add(launch, now, out)
 
 
 # -- what travels --------------------------------------------------------------------------------------
@@ -361,35 +488,3 @@ def _all(items: Any, kind: type) -> bool:
 
 def _is_step(body: Any) -> bool:
     return type(body) is tuple and len(body) == 3 and body[0] in (REGISTER, START, DROP) and type(body[1]) is int
-
-
-def _launch_packed(launch: Launch, packed: bytes) -> tuple[Any, ...]:
-    job = launch.job
-    return (
-        (launch.ordinal, launch.asker, launch.parent_first, launch.notify, launch.separate),
-        (job.parent, job.credential, job.taskmap.encode("wrapped"), job.session.node_procs, job.session.node_busy),
-        tuple((app.argv, app.wdir, app.size) for app in job.apps),
-        tuple((c.command, c.argv, c.env, c.changes, c.wdir, c.size, c.indexed) for c in launch.commands),
-        packed,
-    )
-
-
-def _launch_unpacked(parent: Job, first: int, body: Any) -> tuple[Launch, bytes]:
-    """Undo `_launch_packed`. Raises TypeError or ValueError."""
-    from fluxpmix.host.spawnrequest import Command
-
-    (ordinal, asker, parent_first, notify, separate), facts, apps, commands, packed = body
-    who, credential, text, before, busy = facts
-    job = spawned(
-        parent,
-        ordinal,
-        who,
-        tuple(App(index, *app) for index, app in enumerate(apps)),
-        TaskMap.parse(text),
-        first,
-        before,
-        busy,
-        credential,
-    )
-    made = tuple(Command(*command) for command in commands)
-    return Launch(first, ordinal, job, made, asker, parent_first, notify, separate), packed

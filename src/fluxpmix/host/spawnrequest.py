@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fluxpmix.host import wantedresources
 from fluxpmix.host.publication import Refused
-from fluxpmix.host.supported import SPAWN
+from fluxpmix.host.supported import RESOURCES, SPAWN
 from fluxpmix.pmix import attributes as a
 from fluxpmix.pmix.record import Record
 from fluxpmix.pmix.status import Status
@@ -43,6 +44,7 @@ _INSIDE = ("slot", "core", "hwthread", "package", "socket", "numa", "l1cache", "
 _HARMLESS = frozenset(
     (
         *SPAWN,
+        *RESOURCES,
         *(a.WDIR_USER_SPECIFIED, a.PERSONALITY, a.NON_PMI, a.REQUESTOR_IS_TOOL, a.REQUESTOR_IS_CLIENT, a.REQUESTOR),
         *(a.FWD_STDIN, a.FWD_STDOUT, a.FWD_STDERR, a.FWD_STDDIAG, a.SETUP_APP_ENVARS, a.ENVARS_HARVESTED),
         *(a.USERID, a.GRPID, a.SPAWNED, a.STDIN_TGT, a.SPAWN_TOOL),
@@ -101,6 +103,7 @@ class Wanted(Record):
     notify: bool
     separate: bool
     timeout: float | None
+    resources: wantedresources.Resources | None  # of its own; None: those that the asker's job has
 
 
 def read(proc: Proc, directives: Infos, apps: Sequence[AppSpec]) -> Wanted:
@@ -123,6 +126,7 @@ def read(proc: Proc, directives: Infos, apps: Sequence[AppSpec]) -> Wanted:
         is_true(directives, a.NOTIFY_COMPLETION),
         is_true(directives, a.SPAWN_CHILD_SEP),
         float(seconds) if type(seconds) is int and seconds > 0 else None,
+        wantedresources.read((*directives, *(info for app in apps for info in app.directives))),
     )
 
 

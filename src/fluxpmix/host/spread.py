@@ -5,7 +5,7 @@ their order, below it; a shell that is known to be lost is passed over, and thos
 Carriers neither lose nor repeat messages, so each target takes each message exactly once; a frame that comes
 again all the same is recognized by its number. Of the numbers of each sender the last few are remembered.
 
-    generation: the sender's count; block: of the sender, (targets or None for all shells, body)
+    generation: the sender's count; block: of the sender, (targets or, for all shells, how many it knows; body)
 """
 
 from __future__ import annotations
@@ -21,9 +21,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from fluxpmix.host.directory import Directory
+
 _WIDTH = 1024  # messages of one sender that may overtake each other
 _MASK = (1 << _WIDTH) - 1
 _HALF = 1 << 31
+_MORE = 1 << 16  # shells that a sender may know of and this one not yet
 
 
 class Window:
@@ -54,12 +57,12 @@ class Window:
 class Spread:
     """Messages under one tag, from and to this shell."""
 
-    def __init__(self, tag: Tag, me: int, shells: int, fanout: int, is_good: Callable[[Any], bool]) -> None:
+    def __init__(self, tag: Tag, me: int, directory: Directory, fanout: int, is_good: Callable[[Any], bool]) -> None:
         """`is_good(body)` says whether a body that came is one that a host would send."""
         self._tag = tag
         self._is_good = is_good
         self._me = me
-        self._shells = shells
+        self._directory = directory
         self._fanout = fanout
         self._count = 0
         self._windows: dict[int, Window] = {}
@@ -68,8 +71,12 @@ class Spread:
 
     def send(self, targets: Sequence[int] | None, body: Any, out: list[Effect]) -> int:
         """Send `body` to `targets` (ascending; None: all) but this shell. Returns to how many; `WireError`."""
-        others = tuple(shell for shell in targets if shell != self._me) if targets is not None else None
-        many = len(others) if others is not None else self._shells - 1
+        if targets is None:
+            others: int | tuple[int, ...] = self._directory.shell_count
+            many = self._directory.shell_count - 1
+        else:
+            others = tuple(shell for shell in targets if shell != self._me)
+            many = len(others)
         if many:
             blob = wire.encode((others, body))
             self._count = (self._count + 1) & 0xFFFFFFFF
@@ -109,10 +116,10 @@ class Spread:
     # -- the tree: place 0 is the sender's, place n that of the nth target -----------------------------
 
     def _pass_on(
-        self, sender: int, number: int, targets: Sequence[int] | None, place: int, blob: Buffer, out: list[Effect]
+        self, sender: int, number: int, targets: int | Sequence[int], place: int, blob: Buffer, out: list[Effect]
     ) -> None:
         frame = None
-        size = (len(targets) if targets is not None else self._shells - 1) + 1
+        size = targets if isinstance(targets, int) else len(targets) + 1
         if self._fanout * place + 1 >= size:
             return  # nobody is below
         places = list(range(self._fanout * place + 1, min(self._fanout * (place + 1) + 1, size)))
@@ -125,22 +132,22 @@ class Spread:
                 frame = encode(Message(self._tag, 0, number, NO_DIGEST, 0, ((sender, blob),)))
             out.append(Send(shell, frame))
 
-    def _at(self, sender: int, targets: Sequence[int] | None, place: int) -> int:
+    def _at(self, sender: int, targets: int | Sequence[int], place: int) -> int:
         if place == 0:
             return sender
-        if targets is not None:
+        if not isinstance(targets, int):
             return targets[place - 1]
         return place if place > sender else place - 1
 
-    def _place(self, sender: int, targets: Sequence[int] | None, shell: int) -> int | None:
+    def _place(self, sender: int, targets: int | Sequence[int], shell: int) -> int | None:
         if shell == sender:
             return None
-        if targets is None:
-            return shell if shell > sender else shell + 1
+        if isinstance(targets, int):
+            return (shell if shell > sender else shell + 1) if shell < targets else None
         at = bisect_left(targets, shell)
         return at + 1 if at < len(targets) and targets[at] == shell else None
 
-    def _is_above(self, source: int, sender: int, targets: Sequence[int] | None, place: int) -> bool:
+    def _is_above(self, source: int, sender: int, targets: int | Sequence[int], place: int) -> bool:
         while place:
             place = (place - 1) // self._fanout
             if self._at(sender, targets, place) == source:
@@ -148,11 +155,11 @@ class Spread:
         return False
 
     def _are_targets(self, targets: Any) -> bool:
-        if targets is None:
-            return True
+        if type(targets) is int:
+            return 0 < targets <= self._directory.shell_count + _MORE
         last = -1
         for shell in targets if type(targets) is tuple else (-1,):
-            if type(shell) is not int or not last < shell < self._shells:
+            if type(shell) is not int or not last < shell < self._directory.shell_count:
                 return False
             last = shell
         return True

@@ -47,6 +47,8 @@ JOB_CONTROL = (
     *(a.JOB_CTRL_ID, a.JOB_CTRL_CANCEL, a.JOB_CTRL_SIGNAL, a.JOB_CTRL_KILL, a.JOB_CTRL_TERMINATE),
     *(a.JOB_CTRL_PAUSE, a.JOB_CTRL_RESUME, a.JOB_CTRL_DEFINE_PSET, a.TIMEOUT),
 )
+# What a spawned job, or an allocation, may have of its own: `wantedresources.py`.
+RESOURCES = (a.ALLOC_NUM_NODES, a.ALLOC_NUM_CPUS, a.ALLOC_NODE_LIST, a.ALLOC_EXCLUDE, a.ALLOC_TIME, a.ALLOC_QUEUE)
 # Of output libpmix takes care.
 SPAWN = (
     *(a.HOST, a.HOSTFILE, a.ADD_HOST, a.PREFIX, a.WDIR, a.PPR, a.MAPBY, a.RANKBY, a.NO_OVERSUBSCRIBE),
@@ -91,4 +93,11 @@ SUPPORTED: dict[str, tuple[Attribute, ...]] = {
 
 # Where there is a scheduler, too, that can be asked.
 _ASKED = (*_QUERY, *scheduled.KEYS, *(each for qualifiers in scheduled.KEYS.values() for each in qualifiers))
-WITH_A_SCHEDULER = {**SUPPORTED, "PMIx_Query_info": _ASKED, "PMIx_Query_info_nb": _ASKED}
+_SPAWN = (*SPAWN, *RESOURCES)
+WITH_A_SCHEDULER = {
+    **SUPPORTED,
+    "PMIx_Spawn": _SPAWN,
+    "PMIx_Spawn_nb": _SPAWN,
+    "PMIx_Query_info": _ASKED,
+    "PMIx_Query_info_nb": _ASKED,
+}

@@ -118,6 +118,11 @@ class Job(Record):
         """The number of processes."""
         return self.taskmap.ntasks
 
+    @property
+    def num_nodes(self) -> int:
+        """The number of nodes; of a spawned job, of those that it uses."""
+        return sum(map(bool, self.taskmap.counts())) if self.spawned else len(self.nodes)
+
     def ranks(self, node: int) -> Sequence[int]:
         """Return the ranks on `node`, ascending; none where the job only holds it."""
         return self.taskmap.tasks(node) if node < self.taskmap.nnodes else ()
@@ -199,22 +204,29 @@ def spawned(
     procs: tuple[int, ...],
     busy: tuple[int, ...],
     credential: str | None = None,
+    nspace: str | None = None,
+    nodes: tuple[Node, ...] = (),
 ) -> Job:
-    """Return the `ordinal`-th job (from 1) that is spawned within `job`, on its nodes, by `parent`.
+    """Return the `ordinal`-th job (from 1) that is spawned within `job`, on its nodes or those after them, by `parent`.
 
     `first` processes came before it in the host of `job`, `procs` of them on each node, of which `busy` run.
-    Without a `credential` it gets one that follows from that of `job`. Raises ValueError as `Job` does.
+    Without a `credential` it gets one that follows from that of `job`, and likewise its `nspace`. Raises ValueError
+    as `Job` does.
     """
     from _blake2 import blake2b
 
-    nspace = f"{job.nspace}.{ordinal}"
+    nspace = nspace or f"{job.nspace}.{ordinal}"
     return Job(
         nspace,
         nspace,
         replace(
-            job.session, rank_offset=job.session.rank_offset + first, node_procs=tuple(procs), node_busy=tuple(busy)
+            job.session,
+            universe_size=job.session.universe_size + sum(node.slots for node in nodes),
+            rank_offset=job.session.rank_offset + first,
+            node_procs=tuple(procs),
+            node_busy=tuple(busy),
         ),
-        job.nodes,
+        job.nodes + nodes,
         apps,
         taskmap,
         credential or blake2b(nspace.encode(), key=job.credential.encode()[:64], digest_size=32).hexdigest(),

@@ -183,7 +183,7 @@ TABLE: tuple[Line, ...] = (
     Line(a.MAX_PROCS, _J, _REQ, _job_slots, top=True, note="4.2 heeds only the one at top level"),
     Line(a.CREDENTIAL, _J, _OPT, lambda j, f: j.credential),
     Line(a.JOB_NUM_APPS, _J, _COND, lambda j, f: len(j.apps), note="required with several applications"),
-    Line(a.NUM_NODES, _J, _OPT, lambda j, f: len(j.nodes)),
+    Line(a.NUM_NODES, _J, _OPT, lambda j, f: j.num_nodes),
     Line(a.PARENT_ID, _J, _COND, lambda j, f: j.parent, note="of spawned jobs"),
     # -- application
     Line(a.APPNUM, _A, _REQ, lambda j, f, app: app.index, note="first in its array"),

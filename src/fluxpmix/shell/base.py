@@ -26,6 +26,9 @@ from fluxpmix.shell.server import JobServer, Site
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from fluxpmix.host.effects import Place
+    from fluxpmix.host.submission import Arrival
+    from fluxpmix.host.world import World
     from fluxpmix.job.model import Job
     from fluxpmix.pmix.library import Library
     from fluxpmix.pmix.upcalls import Upcall
@@ -70,13 +73,16 @@ class Driver:
         sees_all_output: bool = False,
         stop: str | None = None,
         enquire: Enquiry | None = None,
+        place: Place | None = None,
+        world: World | None = None,
+        spawn_jobs: bool = False,
     ) -> None:
         self._job = job
         self._carrier = carrier
         self._library = library
         self._warned = False
         self._host = Host(
-            job,
+            job if world is None else world.root,
             carrier.rank,
             fanout=fanout,
             exchange=exchange,
@@ -89,7 +95,12 @@ class Driver:
             scheduler=enquire is not None,
             owner=(os.geteuid(), os.getegid()),
             key=os.urandom(32),
+            place=place,
+            world=world,
+            spawn_jobs=spawn_jobs,
         )
+        self._world = world
+        self._first = 0 if world is None else world.own.first  # the number of the job's rank 0
         supported = SUPPORTED if enquire is None else WITH_A_SCHEDULER
         self._server = JobServer(
             job, site, library, self._from_library, self._host.serves, supported, self._connection_lost
@@ -121,6 +132,10 @@ class Driver:
 
     def open_job(self, credential: str) -> None:
         """Do the second half: register the job, with the credential that shell 0 made for it."""
+        if self._world is not None:
+            for launch in self._world.launches[:-1]:
+                self._server.register_other(launch.job)
+            self._server.register_other(self._world.root)
         self._server.register(credential)
 
     def start(self, ready: Callable[[], None]) -> None:
@@ -151,7 +166,7 @@ class Driver:
         return self._server.task_environment(self._proc(number))
 
     def _proc(self, number: int) -> Proc:
-        return self._performer.tasks.get(number) or Proc(self._job.nspace, number)
+        return self._performer.tasks.get(number) or Proc(self._job.nspace, number - self._first)
 
     # -- events --------------------------------------------------------------------------------
 
@@ -166,8 +181,8 @@ class Driver:
         """Return the numbers of tasks as output names them: ranks of the job, or one of a spawned job, as 1.0."""
         ordinal, _, rank = names.partition(".")
         if not rank:
-            return idset.parse(names)
-        member = self._host.directory.get(f"{self._job.nspace}.{ordinal}")
+            return [self._first + rank for rank in idset.parse(names)]
+        member = self._host.directory.get(f"{self._host.directory.first.job.nspace}.{ordinal}")
         return (member.first + int(rank),) if member is not None else ()
 
     def task_started(self, number: int, pid: int) -> None:
@@ -219,6 +234,18 @@ class Driver:
         """Send that to the first shell."""
 
     # -- inside --------------------------------------------------------------------------------
+
+    def joined(self, ticket: int, arrival: Arrival) -> None:
+        """The shells of a job that was submitted are up, and ask what they join."""
+        self._run(partial(self._host.joined, ticket, arrival))
+
+    def withdrawn(self, ticket: int, status: int, why: str) -> None:
+        """A job that was submitted does not come, or has ended before it was there; `status` is what to answer."""
+        self._run(partial(self._host.withdrawn, ticket, status, why))
+
+    def all_started(self) -> None:
+        """All tasks of this shell run: said of a job that joins others."""
+        self._run(partial(self._host.launched, self._first, 2, int(Status.SUCCESS), ""))
 
     def _from_library(self, upcall: Upcall) -> None:
         """Hand an upcall over to the carrier's thread: called on libpmix's progress thread."""

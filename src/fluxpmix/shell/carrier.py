@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Protocol
 
-    from fluxpmix.host.effects import Frame, Launch, Level
+    from fluxpmix.host.effects import Frame, Launch, Level, Submit, Welcome, Withdraw
 
     # Asks the scheduler what a key wants to know of a subject ("": this job), and tells: None is "not known".
     Enquiry = Callable[[str, str, Callable[["str | None"], None]], None]
@@ -19,11 +19,28 @@ else:
     Protocol = object
 
 
+class Submitter(Protocol):
+    """What has jobs of their own run by a resource manager."""
+
+    def submit(self, wanted: Submit) -> None:
+        """Submit a job; `Driver.joined` or `Driver.withdrawn` is told what becomes of it."""
+
+    def withdraw(self, unwanted: Withdraw) -> None:
+        """End a job that was submitted."""
+
+    def welcome(self, joined: Welcome) -> None:
+        """Tell the shells of a job that was submitted what they join."""
+
+
 class Carrier(Protocol):
     """Input and output for one shell of a job."""
 
     rank: int
     size: int
+
+    @property
+    def jobs(self) -> Submitter | None:
+        """What submits jobs, where there is a resource manager."""
 
     def send(self, shell: int, frame: Frame, lateral: bool = False) -> None:
         """Send one message to a peer shell, ordered with the others to it unless it is lateral; never blocks."""

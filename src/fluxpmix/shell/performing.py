@@ -36,7 +36,10 @@ from fluxpmix.host.effects import (
     Send,
     Signal,
     Start,
+    Submit,
     Unseal,
+    Welcome,
+    Withdraw,
 )
 from fluxpmix.pmix.light import partial
 from fluxpmix.pmix.status import PmixError, Status
@@ -47,7 +50,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from fluxpmix.host.host import Host
-    from fluxpmix.shell.carrier import Carrier, Enquiry
+    from fluxpmix.shell.carrier import Carrier, Enquiry, Submitter
     from fluxpmix.shell.outlets import Outlets
     from fluxpmix.shell.server import JobServer
 
@@ -110,6 +113,9 @@ class Performer:
             Register: self._launch,
             Start: self._launch,
             Drop: self._drop,
+            Submit: lambda effect: self._jobs.submit(effect),
+            Withdraw: lambda effect: self._jobs.withdraw(effect),
+            Welcome: lambda effect: self._jobs.welcome(effect),
         }
 
     def perform(self, effect: Effect) -> None:
@@ -160,6 +166,11 @@ class Performer:
         else:
             call = partial(host.launched, launch.first, 1 if isinstance(effect, Register) else 2, status, why)
         self._carrier.post(partial(self._run, call))
+
+    @property
+    def _jobs(self) -> Submitter:
+        assert self._carrier.jobs is not None
+        return self._carrier.jobs
 
     def _drop(self, effect: Drop) -> None:
         self._carrier.drop_tasks(effect.launch, effect.started)

@@ -149,6 +149,11 @@ class JobServer:
         self._register(job, replace(self._site, cpus={}, packages={}, job_infos=()))
         self.setup_local_support(packed, job)
 
+    def register_other(self, job: Job) -> None:
+        """Register a job that was there before this one joined it: none of its tasks is here."""
+        missing = self._job.nodes[len(job.nodes) :]
+        self._register(replace(job, nodes=job.nodes + missing), replace(self._site, cpus={}, packages={}, job_infos=()))
+
     def deregister(self, nspace: str) -> None:
         """Forget a job that came to nothing; no harm where it was not registered."""
         if nspace not in self._registered:

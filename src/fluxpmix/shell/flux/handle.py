@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _INPUT, _NO_RESPONSE, _STREAMING = 1, 1, 2  # FLUX_POLLIN, FLUX_RPC_NORESPONSE, FLUX_RPC_STREAMING
 ANY_BROKER = 0xFFFFFFFF  # FLUX_NODEID_ANY
+_URGENCY = 16  # as flux submit has it
 _SMALL = 1 << 14  # bytes; a larger payload is not copied
 _COMPLAINTS = 20  # about messages that are refused, in the log; all of them are refused
 
@@ -101,11 +102,19 @@ class Handle:
         lib.flux_future_destroy(future)
 
     def call(self, topic: bytes, broker: int, payload: bytes, done: Callable[[int, bytes], None]) -> None:
-        """Send a request; when the answer comes, `done(error, payload)` gets 0 or an errno, and what it holds."""
+        """Send a request; of the answer `done(error, payload)` gets 0 and what it holds, or an errno and why."""
         lib, ffi = self.lib, self.ffi
         future = lib.flux_rpc_raw(self.handle, topic, payload, len(payload), broker, 0)
         if not future or lib.flux_future_then(future, -1.0, lib.fluxpmix_answer, ffi.NULL) < 0:
             raise ShellError(f"cannot call broker {broker}: {os.strerror(ffi.errno)}")
+        self._answers[int(ffi.cast("uintptr_t", future))] = done
+
+    def submit(self, jobspec: str, done: Callable[[int, bytes], None]) -> None:
+        """Submit a job to the instance that this one runs in; `done` as in `call`: {"id"}, or what is wrong."""
+        lib, ffi = self.lib, self.ffi
+        future = lib.flux_job_submit(self.handle, jobspec.encode(), _URGENCY, 0)
+        if not future or lib.flux_future_then(future, -1.0, lib.fluxpmix_answer, ffi.NULL) < 0:
+            raise ShellError(f"cannot submit a job: {os.strerror(ffi.errno)}")
         self._answers[int(ffi.cast("uintptr_t", future))] = done
 
     def stream(self, topic: bytes, payload: bytes, came: Callable[[bytes], None], ended: Callable[[int], None]) -> Any:
@@ -218,10 +227,11 @@ class Handle:
         self._guarded(lambda: self._streams[key][1](payload))
 
     def _answered(self, future: Any) -> tuple[int, bytes]:
-        """Return the errno of an answer, and what it holds."""
+        """Return the errno of an answer, and what it holds, or what is wrong."""
         data, size = self.ffi.new("const void **"), self.ffi.new("size_t *")
         if self.lib.flux_rpc_get_raw(future, data, size) < 0:
-            return int(self.ffi.errno), b""
+            code = int(self.ffi.errno)
+            return code, (self._text(self.lib.flux_future_error_string(future)) or "").encode()
         return 0, bytes(self.ffi.buffer(data[0], size[0])) if size[0] else b""
 
     def _ready(self, _reactor: Any, _watcher: Any, _events: int, data: Any) -> None:

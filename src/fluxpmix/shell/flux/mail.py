@@ -38,6 +38,10 @@ class Mail:
         self._api = api
         self._rank = rank
         self._brokers = brokers
+        self._size = len(brokers)  # of the job itself, which may join others
+        self._leads = rank == 0
+        self._base = 0
+        self._held: dict[int, list[tuple[int, Sequence[Buffer]]]] = {}  # for shells that are still to be heard of
         self._laterally = laterally and len(brokers) > 1
         self._receive = receive
         self._lost = lost
@@ -46,12 +50,25 @@ class Mail:
         self.peers = Peers(api, rank, brokers, service, self._take)
         if len(brokers) > 1:
             api.serve(self.peers.topic(LINK), lambda request: self._links().listener.serve(request))
-            if rank == 0:
+            if self._leads:
                 api.serve(self.peers.topic(CERTIFICATE), lambda request: self._links().certificate.serve(request))
+
+    def add(self, base: int, service: str, brokers: Sequence[int]) -> None:
+        """Know the shells of a further job."""
+        self.peers.add(base, service, brokers)
+        for shell in range(base, base + len(brokers)):
+            for kind, parts in self._held.pop(shell, ()):
+                self._send(shell, kind, parts)
+
+    def join(self, base: int, service: str, brokers: Sequence[int]) -> None:
+        """Be the shells from `base` on among others; links of their own are for those of one job."""
+        self._base, self._laterally = base, False
+        self._rank += base
+        self.peers.join(self._rank, service, brokers)
 
     def send(self, shell: int, frame: Frame, lateral: bool) -> None:
         """Send a frame to a peer shell, if it is `lateral` over a link."""
-        if lateral and self._laterally:
+        if lateral and self._laterally and shell < self._size:
             try:
                 size = self._links().send(shell, frame)
             except ImportError as error:  # a Python without ssl
@@ -66,9 +83,10 @@ class Mail:
         """Peer `shell` is gone; shell 0 tells the others, who are not told by Flux."""
         if self._lateral is not None:
             self._lateral.shell_lost(shell)
-        if self._rank == 0:
-            for peer in range(1, len(self._brokers)):
-                if peer != shell:
+        if self._leads:
+            mine = range(self._base, self._base + self._size)
+            for peer in range(self.peers.count) if shell in mine else mine:
+                if peer not in (shell, self._rank):
                     self.peers.send(peer, LOST, (shell.to_bytes(4, "big"), reason.encode()))
 
     def close(self) -> None:
@@ -85,7 +103,7 @@ class Mail:
             self._links().take(shell, payload)
         elif kind == LOST:
             lost = int.from_bytes(payload[:4], "big")
-            if lost < len(self._brokers) and lost != self._rank:
+            if lost < self.peers.count and lost != self._rank:
                 self._lost(lost, bytes(payload[4:]).decode(errors="replace"))
 
     def _links(self) -> Lateral:
@@ -105,6 +123,9 @@ class Mail:
 
     def _send(self, shell: int, kind: int, parts: Sequence[Buffer]) -> None:
         """Send a message through Flux."""
+        if shell >= self.peers.count:  # one of a job that this shell is still to be told of
+            self._held.setdefault(shell, []).append((kind, tuple(map(bytes, parts))))
+            return
         try:
             self._trace(f"sent {self.peers.send(shell, kind, parts)} bytes to shell {shell}")
         except TooLarge as error:  # others wait for it

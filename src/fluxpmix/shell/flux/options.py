@@ -16,6 +16,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+INSIDE, JOB = "inside", "job"
+
 
 def _text(value: Any) -> str:
     if isinstance(value, str) and value and "\0" not in value:
@@ -71,19 +73,41 @@ def _set(name: str, ranks: Any) -> ProcessSet:
     return ProcessSet(name, idset.parse(str(ranks)))
 
 
+def _spawn(value: Any) -> str:
+    if value in (INSIDE, JOB):
+        return str(value)
+    raise ValueError(f"{INSIDE} or {JOB} is expected: in the job's own resources, or as a Flux job of its own")
+
+
+def _parent(value: Any) -> Parent:
+    try:
+        return Parent(str(value["service"]), int(value["broker"]), int(value["ticket"]))
+    except (TypeError, KeyError, ValueError):
+        raise ValueError("it is set where a process spawns a job of its own, and by nobody else") from None
+
+
 def _stop(value: Any) -> str:
     if value in ("init", "app"):
         return str(value)
     raise ValueError("init or app is expected; Flux stops tasks on exec by -o stop-tasks-in-exec")
 
 
+class Parent(Record):
+    """Where a spawned Flux job asks what it joins: the first shell's service, its broker, and what to ask for."""
+
+    service: str
+    broker: int
+    ticket: int
+
+
 class Options(Record):
     """What the user may set.
 
     `fanout` is the collectives' tree's (None: as wide as Flux's overlay), `exchange` how data in fences moves,
-    `timeout` what an operation may take by default (seconds; None: for ever), `model` PMIX_MODEL_LIBRARY_NAME,
-    `pset` the process sets, `trace` the file that says what the job's time went into, `stop` where tasks wait for a
-    debugger, `oversubscribe` whether spawned tasks may be more than the job has cores for.
+    `timeout` what an operation may take by default (seconds; None: for ever), `model` PMIX_MODEL_LIBRARY_NAME, `pset`
+    the process sets, `trace` the file that says what the job's time went into, `stop` where tasks wait for a debugger,
+    `oversubscribe` whether spawned tasks may be more than the job has cores for; `spawn` whether spawned tasks are a
+    Flux job of their own also where no resources are asked for; `parent` is set for jobs that are spawned (`jobs.py`).
     """
 
     libpmix: str | None = None
@@ -95,6 +119,8 @@ class Options(Record):
     pset: tuple[ProcessSet, ...] = ()
     trace: str | None = None
     oversubscribe: bool = False
+    spawn: str = INSIDE
+    parent: Parent | None = None
 
     @staticmethod
     def read(option: Callable[[str], Any]) -> Options:
@@ -126,4 +152,6 @@ _NAMES: dict[str, Callable[[Any], Any]] = {
     "pmix.pset": _sets,
     "pmix.trace": _text,
     "pmix.oversubscribe": _switch,
+    "pmix.spawn": _spawn,
+    "pmix.parent": _parent,
 }

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from fluxpmix.host.effects import Level
-from fluxpmix.job import idset
 from fluxpmix.shell.flux.api import Shell
 from fluxpmix.shell.flux.jsontext import loads
 
@@ -41,7 +40,7 @@ class OutputLog:
         self._heard = heard
         self._over = over
         self._numbers = numbers
-        self._left = {(rank, stream) for rank in range(size) for stream in _STREAMS.values()}
+        self._left = {(number, stream) for number in numbers(f"0-{size - 1}") for stream in _STREAMS.values()}
         request = b'{"id":%d,"path":"guest.output","flags":0}\0' % job
         self._token: Any = api.stream(b"job-info.eventlog-watch", request, self._came, self._failed)
 
@@ -66,7 +65,7 @@ class OutputLog:
             elif event.get("name") == "redirect":
                 path = context.get("path", "a file")
                 self._api.log(Level.NOTICE, f"{context.get('stream')} goes to {path}: tools do not see it")
-                for rank in idset.parse(str(context.get("rank", ""))):
+                for rank in self._numbers(str(context.get("rank", ""))):
                     self._end(rank, _STREAMS.get(context.get("stream", ""), 0))
 
     def _data(self, context: dict[str, Any]) -> None:

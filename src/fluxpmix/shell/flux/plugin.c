@@ -86,6 +86,8 @@ void flux_watcher_destroy(flux_watcher_t *);
 flux_future_t *flux_rpc_raw(flux_t *, const char *, const void *, size_t, uint32_t, int);
 int flux_future_then(flux_future_t *, double, flux_continuation_f, void *);
 int flux_rpc_get_raw(flux_future_t *, const void **, size_t *);
+flux_future_t *flux_job_submit(flux_t *, const char *, int, int);
+const char *flux_future_error_string(flux_future_t *);
 void flux_future_destroy(flux_future_t *);
 void flux_future_reset(flux_future_t *);
 int flux_request_decode_raw(const flux_msg_t *, const char **, const void **, size_t *);

@@ -22,11 +22,12 @@ from collections.abc import Callable, Sequence
 from math import inf
 from time import monotonic
 
-from fluxpmix.host.effects import Buffer, Frame, Launch, Level
+from fluxpmix.host.effects import Buffer, Frame, Launch, Level, Place
 from fluxpmix.host.sized import Appetite
 from fluxpmix.job.model import EXEC, new_credential
 from fluxpmix.pmix import library
 from fluxpmix.pmix.light import partial
+from fluxpmix.pmix.record import replace
 from fluxpmix.pmix.status import Status
 from fluxpmix.shell.base import Driver
 from fluxpmix.shell.flux import resources
@@ -34,9 +35,10 @@ from fluxpmix.shell.flux import site as sites
 from fluxpmix.shell.flux.api import Shell
 from fluxpmix.shell.flux.exits import Exits
 from fluxpmix.shell.flux.handle import ShellError, Wake
+from fluxpmix.shell.flux.joining import Facts
 from fluxpmix.shell.flux.leftovers import Hold
 from fluxpmix.shell.flux.mail import Mail
-from fluxpmix.shell.flux.options import Options
+from fluxpmix.shell.flux.options import JOB, Options
 from fluxpmix.shell.flux.service import SETUP, Leaving
 from fluxpmix.shell.flux.timelimit import TimeLimit
 from fluxpmix.shell.local.guard import Guard
@@ -45,8 +47,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from fluxpmix.host.world import World
+    from fluxpmix.shell.flux.jobs import FluxJobs
     from fluxpmix.shell.flux.listening import Listening
     from fluxpmix.shell.flux.spawned import SpawnedTasks
+    from fluxpmix.shell.server import Site
 
 _PATIENCE = 60.0  # seconds for the first shell's part of the set-up
 _CREDENTIAL = 64  # characters
@@ -67,8 +72,13 @@ class Plugin:
         self._api = api
         self._since = since
         self._trace: str | None = None  # the file, where one is wanted
-        self.rank = 0
+        self.rank = 0  # among all shells
+        self._own_rank = 0  # among those of the job
+        self._first = 0  # the number of the job's rank 0
         self.size = 1
+        self._facts: Facts | None = None
+        self._jobs: FluxJobs | None = None  # of the first shell, once a process spawns one
+        self._lost_shells: set[int] = set()
         self._tracing = False
         self._started = False  # whether tasks run: before, an error ends the job
         self._driver: Driver | None = None
@@ -105,6 +115,13 @@ class Plugin:
 
     # -- Carrier -----------------------------------------------------------------------------------
 
+    @property
+    def jobs(self) -> FluxJobs:
+        """What submits jobs to the instance."""
+        if self._jobs is None:
+            self._jobs = self._live_facts().jobs(self._live(), self._shell_lost)
+        return self._jobs
+
     def send(self, shell: int, frame: Frame, lateral: bool = False) -> None:
         """Send a frame to a peer shell: through Flux, or over a link of its own."""
         assert self._mail is not None
@@ -136,7 +153,7 @@ class Plugin:
 
     def signal_tasks(self, signum: int, ranks: Sequence[int] | None) -> None:
         """Send a signal to tasks of this shell."""
-        self._api.signal(signum, None if ranks is None else set(ranks))
+        self._api.signal(signum, None if ranks is None else {number - self._first for number in ranks})
         if self._spawned is not None:
             self._spawned.signal(signum, ranks)
 
@@ -145,7 +162,13 @@ class Plugin:
         self._api.log(level, message)
 
     def find_commands(self, launch: Launch) -> None:
-        """See that this shell can run a spawned job's commands."""
+        """See that this shell can run a spawned job's commands; of a Flux job of its own, where its shells are."""
+        if launch.place is not None:
+            assert self._mail is not None
+            self._mail.add(launch.base, launch.place.service, launch.place.brokers)
+            if self._own_rank == 0 and self.rank != 0:
+                self.jobs.watch(launch.place.job, range(launch.base, len(launch.job.nodes)), False)
+            return
         if self._spawned is None:
             from fluxpmix.shell.flux.spawned import SpawnedTasks
 
@@ -164,6 +187,8 @@ class Plugin:
 
     def job_ended(self, first: int) -> None:
         """End what a job has spawned that has ended."""
+        if self._jobs is not None:
+            self._jobs.job_ended(first)
         if self._spawned is not None:
             self._spawned.job_ended(first)
 
@@ -188,7 +213,7 @@ class Plugin:
 
     def feed(self, numbers: Sequence[int], data: bytes) -> int:
         """Write to the standard input of tasks of this shell."""
-        fed = self._api.feed(set(numbers), data)
+        fed = self._api.feed({number - self._first for number in numbers}, data)
         return int(Status.SUCCESS if fed else Status.ERR_NOT_AVAILABLE)
 
     # -- topics ------------------------------------------------------------------------------------
@@ -197,6 +222,7 @@ class Plugin:
         api = self._api
         info = api.info()
         self.rank, self.size = info["rank"], info["size"]
+        self._own_rank = self.rank
         self._tracing = api.option("verbose") in (2, 3)
         options = Options.read(api.option)
         hosts = resources.hosts(info["R"])
@@ -212,23 +238,24 @@ class Plugin:
         found = library.load(options.libpmix or api.getenv(library.ENVIRONMENT_VARIABLE))
         brokers = tuple(host.broker for host in hosts)
         _, _, service = str(info["service"]).rpartition("/")
+        place = Place(info["jobid"], service, brokers)
         self._exits = Exits(api, self._task_gone)
         self._wake = Wake(api, self._exits.look)
         laterally = options.exchange != "tree"
         self._mail = Mail(api, self.rank, brokers, service, laterally, self._receive, self._lost_from_others)
-        self._leaving = Leaving(api, self._mail.peers, self.rank, brokers, self._shell_lost)
+        self._leaving = Leaving(api, self._mail.peers, self.rank, brokers, self._own_shell_lost)
         xml = api.topology()
         stop = EXEC if api.option("stop-tasks-in-exec") else options.stop
         # Any process of the owner's: one that a container engine starts is not below this shell.
         guard = Guard(self._refused, version=found.version, by_process=False)
         site = sites.make(api, job, self.rank, hosts[self.rank], xml, stop, guard)
         self._hold = Hold(site.tmpdir)
-        driver = self._make_driver(options)(
-            job,
-            self,
-            site,
-            found,
-            fanout=options.fanout or resources.fanout(self._overlay()),
+        fanout = options.fanout or resources.fanout(self._overlay())
+        make = partial(
+            self._make_driver(options),
+            carrier=self,
+            library=found,
+            fanout=fanout,
             exchange=options.exchange,
             appetite=Appetite(possible=_can_link),
             timeout=options.timeout,
@@ -238,12 +265,15 @@ class Plugin:
             sees_all_output=True,
             oversubscribe=options.oversubscribe,
             enquire=self._enquire,
+            place=place,
+            spawn_jobs=options.spawn == JOB,
         )
-        self._ranks = tuple(job.ranks(self.rank))
         self._timer = api.timer(self._timer_ended)
-        with sites.given_topology(site.tmpdir, xml):
-            driver.open_server()
-        self._driver = driver
+        self._facts = Facts(api, self._mail, job, place, site, xml, fanout, options.parent, make)
+        self._ranks = tuple(job.ranks(self.rank))
+        if options.parent is not None:
+            return  # which shells this one joins is known when all of the job's are there
+        driver = self._open(make(job=job, site=site), site, xml)
         if self.rank == 0:
             self._credential = job.credential
             driver.open_job(job.credential)
@@ -251,30 +281,55 @@ class Plugin:
         if self._tracing:
             self.log(Level.TRACE, f"server of libpmix {found.version_text} ({found.path}) for {job.nspace}")
 
+    def _open(self, driver: Driver, site: Site, xml: str) -> Driver:
+        with sites.given_topology(site.tmpdir, xml):
+            driver.open_server()
+        self._driver = driver
+        return driver
+
     def _post_init(self, _arguments: Any) -> None:
-        driver = self._live()
-        assert self._mail is not None
-        peers = self._mail.peers
-        if self.rank == 0:
-            for shell in range(1, self.size):
-                peers.send(shell, SETUP, (self._credential.encode(), self._setup))
+        facts = self._live_facts()
+        peers = facts.mail.peers
+        if facts.parent is not None:
+            self._joined(facts.join(self._own_rank, _PATIENCE), facts)
         else:
-            word = peers.wait_for(SETUP, _PATIENCE)
-            driver.open_job(bytes(word[:_CREDENTIAL]).decode())
-            self._setup = bytes(word[_CREDENTIAL:])
-        driver.setup_local_support(self._setup)
+            driver = self._live()
+            if self.rank == 0:
+                for shell in range(1, self.size):
+                    peers.send(shell, SETUP, (self._credential.encode(), self._setup))
+            else:
+                word = peers.wait_for(SETUP, _PATIENCE)
+                driver.open_job(bytes(word[:_CREDENTIAL]).decode())
+                self._setup = bytes(word[_CREDENTIAL:])
+            driver.setup_local_support(self._setup)
         self._setup = b""
         gc.freeze()  # what there is stays: nobody need look through it
         gc.enable()
 
+    def _joined(self, world: World, facts: Facts) -> None:
+        """The job is one that was spawned: be a shell among the others."""
+        launch = world.own
+        self.rank, self._first = launch.base + self._own_rank, launch.first
+        site = replace(facts.site, shell_rank=self.rank)
+        driver = self._open(facts.make(job=launch.job, site=site, world=world), site, facts.xml)
+        driver.open_job(launch.job.credential)
+        driver.setup_local_support(world.packed)
+        facts.mail.peers.begin()
+        if self._own_rank == 0:
+            others = [(world.place, 0, 0, world.root)]
+            others += [(each.place, each.base, each.first, each.job) for each in world.launches[:-1] if each.place]
+            for place, base, first, job in others:
+                parent = first == launch.parent_first and not launch.separate
+                self.jobs.watch(place.job, range(base, len(job.nodes)), parent)
+
     def _task_init(self, _arguments: Any) -> None:
         task = self._api.current_task()
-        self._api.set_variables(task, dict(self._live().task_environment(task.rank)))
+        self._api.set_variables(task, dict(self._live().task_environment(self._first + task.rank)))
 
     def _task_fork(self, _arguments: Any) -> None:
         task = self._api.current_task()
         if task.pid is not None:
-            self._live().task_started(task.rank, task.pid)
+            self._live().task_started(self._first + task.rank, task.pid)
             if self._exits is not None:
                 self._exits.watch(task.rank, task.pid)
             if self._tracing:
@@ -282,6 +337,8 @@ class Plugin:
 
     def _start(self, _arguments: Any) -> None:
         self._started = True
+        if self._first:  # it was spawned
+            self._live().all_started()
 
     def _task_exit(self, _arguments: Any) -> None:
         task = self._api.current_task()
@@ -299,8 +356,8 @@ class Plugin:
 
     def _lost(self, arguments: Any) -> None:
         shell = self._api.arguments(arguments).get("shell_rank")
-        if isinstance(shell, int) and 0 <= shell < self.size and shell != self.rank:
-            self._shell_lost(shell, "Flux has lost it")
+        if isinstance(shell, int) and 0 <= shell < self.size and shell != self._own_rank:
+            self._own_shell_lost(shell, "Flux has lost it")
 
     def _resources_changed(self, _arguments: Any) -> None:
         if self._driver is not None:
@@ -313,12 +370,14 @@ class Plugin:
             self._listening.close()
         if self._spawned is not None:
             self._spawned.close()
+        if self._jobs is not None:
+            self._jobs.close()
         driver, self._driver = self._driver, None
         if driver is not None:
             if self._tracing:
                 self.log(Level.TRACE, f"done: {driver.host.counters}")
             driver.close()
-            if self._trace is not None and self.rank == 0:
+            if self._trace is not None and self._own_rank == 0:
                 self._write_trace(self._trace, driver)
         if self._hold is not None:
             self._hold.release()
@@ -342,7 +401,7 @@ class Plugin:
         from fluxpmix.shell import tracing
 
         self._trace = os.path.abspath(options.trace)
-        if self.rank == 0:
+        if self._own_rank == 0:
             try:
                 tracing.check_file(self._trace)
             except OSError as error:
@@ -363,7 +422,7 @@ class Plugin:
     def _task_gone(self, rank: int, wait_status: int) -> None:
         if rank not in self._ended and self._driver is not None:
             self._ended.add(rank)
-            self._driver.task_exited(rank, wait_status)
+            self._driver.task_exited(self._first + rank, wait_status)
 
     # -- messages ----------------------------------------------------------------------------------
 
@@ -379,12 +438,19 @@ class Plugin:
         """Return the shape of Flux's overlay, where the job is so large that it matters."""
         return self._api.attribute("tbon.topo") if self.size > 3 else None
 
-    def _shell_lost(self, shell: int, reason: str) -> None:
-        """Give up a peer."""
-        if self._driver is not None:
-            self._driver.shell_lost(shell, reason)
+    def _own_shell_lost(self, shell: int, reason: str) -> None:
+        """Give up a shell of this job."""
         if self._leaving is not None:
             self._leaving.shell_lost(shell)
+        self._shell_lost(self.rank - self._own_rank + shell, reason)
+
+    def _shell_lost(self, shell: int, reason: str) -> None:
+        """Give up a peer."""
+        if shell in self._lost_shells:
+            return
+        self._lost_shells.add(shell)
+        if self._driver is not None:
+            self._driver.shell_lost(shell, reason)
         if self._mail is not None:
             self._mail.shell_lost(shell, reason)
 
@@ -401,6 +467,7 @@ class Plugin:
 
     def _output(self, rank: int, stream: int, data: bytes) -> None:
         """Show text as task `rank` had printed it: labelled, and in the file that the job has for it."""
+        rank -= self._first
         if not self._api.write_output(rank, "stderr" if stream == 2 else "stdout", data):
             line = data.decode("utf-8", "replace").rstrip("\n")
             self.log(Level.NOTICE, f"rank {rank}: {line}")
@@ -409,6 +476,10 @@ class Plugin:
         from fluxpmix.shell.flux import scheduler
 
         scheduler.enquire(self._api, self._api.info(), key, subject, done)
+
+    def _live_facts(self) -> Facts:
+        assert self._facts is not None
+        return self._facts
 
     def _live(self) -> Driver:
         if self._driver is None:

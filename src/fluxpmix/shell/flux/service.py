@@ -20,8 +20,9 @@ from fluxpmix.shell.flux.handle import Request, ShellError
 
 # The service's methods; the last two are for `lateral`.
 MESSAGE, END, ALIVE, LINK, CERTIFICATE = "pmix-message", "pmix-end", "pmix-alive", "pmix-link", "pmix-certificate"
-# Kinds of messages: of the host, of the first shell at start, of who is lost, for want of a link (`lateral`).
-FRAME, SETUP, LOST, LATERAL = 1, 2, 3, 4
+# Kinds of messages: of the host, of the first shell at start, of who is lost, for want of a link (`lateral`),
+# of what a job joins (`jobs.py`).
+FRAME, SETUP, LOST, LATERAL, WELCOME = 1, 2, 3, 4, 5
 _HEADER = Struct("!4sBBxxI")  # magic, version, kind, the sender's shell rank
 _MAGIC, _VERSION = b"fpmx", 1
 LARGEST = (1 << 31) - 1  # bytes of a message; Flux's local connector writes its size in 32 bits, unchecked
@@ -37,7 +38,11 @@ class TooLarge(ShellError):
 
 
 class Peers:
-    """The other shells of the job: sends to them, and hands over what they send."""
+    """The other shells: sends to them, and hands over what they send.
+
+    They are those of the job and, where Flux jobs have been spawned, of these: in the order of their ranks each has a
+    service of its job's, at a broker.
+    """
 
     def __init__(
         self,
@@ -50,10 +55,12 @@ class Peers:
         """`receive(kind, shell, payload)` gets what peers send; `brokers` are the shells' brokers."""
         self._api = api
         self._rank = rank
-        self._brokers = brokers
         self._service = service
         self._receive = receive
         self._topic = self.topic(MESSAGE)
+        self._shells = [(self._topic, broker) for broker in brokers]
+        self._leaders = {0}  # the first of each Flux job
+        self._early: list[Buffer] | None = None  # what came too early for one that is still to join the others
         self._awaited: tuple[int, list[Buffer]] | None = None  # a kind, and its message once it is there
         self._last: tuple[object, bytes] = (None, b"")  # what was sent last, and as what
         api.serve(self._topic, self._serve)
@@ -61,6 +68,37 @@ class Peers:
     def topic(self, method: str) -> bytes:
         """Return the topic of a method of the job's service."""
         return f"{self._service}.{method}".encode()
+
+    @property
+    def count(self) -> int:
+        """How many shells are known."""
+        return len(self._shells)
+
+    def add(self, base: int, service: str, brokers: Sequence[int]) -> None:
+        """Know the shells of a further job, ranks from `base` on."""
+        while len(self._shells) < base:  # of a job that came to nothing
+            self._shells.append((b"", 0))
+        topic = f"{service}.{MESSAGE}".encode()
+        self._shells[base : base + len(brokers)] = [(topic, broker) for broker in brokers]
+        self._leaders.add(base)
+
+    def await_world(self) -> None:
+        """Keep messages until `begin`: this shell is to join others, which may know it before it does."""
+        self._early = []
+
+    def begin(self) -> None:
+        """Hand over what has come so far."""
+        early, self._early = self._early or [], None
+        for message in early:
+            try:
+                self._receive(*self.parse(message))
+            except BadMessage as error:
+                self._api.complain(f"refused a message to the job's service: {error}")
+
+    def join(self, rank: int, service: str, brokers: Sequence[int]) -> None:
+        """Be shell `rank` from now on, among those of a first job at `service`, and others to be added."""
+        self._rank, self._shells, self._leaders = rank, [], set()
+        self.add(0, service, brokers)
 
     def send(self, shell: int, kind: int, parts: Sequence[Buffer]) -> int:
         """Send one message, given in parts; returns its size in bytes. Raises `ShellError`."""
@@ -74,11 +112,13 @@ class Peers:
                 )
             payload = b"".join((_HEADER.pack(_MAGIC, _VERSION, kind, self._rank), *parts))
             self._last = (parts, payload)
-        self._api.send(self._topic, self._brokers[shell], payload)
+        topic, broker = self._shells[shell]
+        if topic:
+            self._api.send(topic, broker, payload)
         return len(payload)
 
     def wait_for(self, kind: int, timeout: float) -> Buffer:
-        """Wait for shell 0's message of this kind, before there is a reactor. Raises `ShellError`."""
+        """Wait for the message of this kind from the first shell, before there is a reactor. Raises `ShellError`."""
         end = monotonic() + timeout
         came: list[Buffer] = []
         self._awaited = kind, came
@@ -97,13 +137,22 @@ class Peers:
             raise BadMessage("it is not of fluxpmix")
         if version != _VERSION:
             raise BadMessage(f"version {version}, not {_VERSION}: every shell must run the same fluxpmix")
-        if not (0 <= shell < len(self._brokers) and shell != self._rank):
+        if kind == WELCOME and shell == 0 and self._awaited is not None:
+            return kind, shell, memoryview(message)[_HEADER.size :]
+        if not (0 <= shell < len(self._shells) and shell != self._rank):
             raise BadMessage(f"there is no peer shell {shell}")
-        if kind not in (FRAME, SETUP, LOST, LATERAL) or (kind in (SETUP, LOST) and shell != 0):
+        if kind not in (FRAME, SETUP, LOST, LATERAL) or (kind in (SETUP, LOST) and shell not in self._leaders):
             raise BadMessage(f"kind {kind} from shell {shell}")
         return kind, shell, memoryview(message)[_HEADER.size :]
 
+    def _is_awaited(self, message: Buffer) -> bool:
+        kind = _HEADER.unpack_from(message)[2] if len(message) >= _HEADER.size else 0
+        return self._awaited is not None and kind == self._awaited[0]
+
     def _serve(self, request: Request) -> None:
+        if self._early is not None and not self._is_awaited(request.payload):
+            self._early.append(bytes(request.payload))
+            return
         try:
             kind, shell, payload = self.parse(request.payload)
             if self._awaited is not None and kind != self._awaited[0]:

@@ -71,6 +71,8 @@ def main(plan: Plan, rank: int, sock: _socket.socket, listener: _socket.socket |
 class JobShell:
     """The shell; a `Carrier` to its driver."""
 
+    jobs = None  # nobody gives out machines here
+
     def __init__(
         self,
         plan: Plan,

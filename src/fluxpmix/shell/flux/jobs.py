@@ -1,0 +1,283 @@
+"""Flux jobs that processes spawn with resources of their own: submitted, joined to the shells that are there, watched.
+
+`plugin.py` has one `FluxJobs` at the first shell from the first such spawn on, and one at the first shell of each
+such job. A spawned job's shells start as any job's do; before they start tasks, the first of them asks the first shell
+of all what they join (`pmix-join`), and is told when all shells have heard of the job (`host/submission.py`). From then
+on they are shells among the others, that Flux brings messages to (`mail.py`). Flux's own log of each job says how it
+ends. A job that ends takes those along that it has spawned, unless they were to be separate.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+
+from fluxpmix.host import wire
+from fluxpmix.host.effects import Launch, Level, Place, Submit, Welcome, Withdraw
+from fluxpmix.host.publication import Refused
+from fluxpmix.host.submission import Arrival
+from fluxpmix.job import jobid
+from fluxpmix.job.model import Node
+from fluxpmix.job.taskmap import TaskMap
+from fluxpmix.pmix.light import partial
+from fluxpmix.pmix.status import Status
+from fluxpmix.shell.flux import jobspec
+from fluxpmix.shell.flux.api import Shell
+from fluxpmix.shell.flux.handle import ANY_BROKER, Request
+from fluxpmix.shell.flux.joblog import JobLog
+from fluxpmix.shell.flux.mail import Mail
+from fluxpmix.shell.flux.service import WELCOME
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from fluxpmix.shell.base import Driver
+
+JOIN = "pmix-join"
+_HOLD = "pmix-jobs"
+_COMMAND = {126: Status.ERR_EXE_NOT_ACCESSIBLE, 127: Status.ERR_JOB_EXE_NOT_FOUND}
+
+
+class _Child:
+    """A job that was submitted from here."""
+
+    __slots__ = ("ended", "id", "launch", "log", "ticket", "timer", "unwanted")
+
+    def __init__(self, ticket: int) -> None:
+        self.ticket = ticket
+        self.id = 0
+        self.launch: Launch | None = None  # once it has joined
+        self.log: JobLog | None = None
+        self.timer: Any = None
+        self.unwanted: str | None = None  # why it is to end
+        self.ended = False
+
+
+class FluxJobs:
+    """The jobs that were submitted from here, and those that are joined."""
+
+    def __init__(
+        self,
+        api: Shell,
+        mail: Mail,
+        driver: Driver,
+        place: Place,
+        pmix: Mapping[str, Any],
+        lost: Callable[[int, str], None],
+    ) -> None:
+        """`place` is the first job's, `pmix` what its children must have of its settings, `lost(shell, reason)`
+        hears of shells whose job has ended.
+        """
+        self._api = api
+        self._mail = mail
+        self._driver = driver
+        self._place = place
+        self._pmix = pmix
+        self._lost = lost
+        self._children: dict[int, _Child] = {}  # by ticket
+        self._logs: list[JobLog] = []
+        grace = api.option("kill-timeout")
+        self._grace = float(grace) if isinstance(grace, int | float) else 5.0
+        self._closed = False
+        self._serves = False
+
+    # -- jobs that are submitted ---------------------------------------------------------------------
+
+    def submit(self, wanted: Submit) -> None:
+        """Submit a job, if its like can ever be had while the asker's runs."""
+        if not self._serves:
+            self._serves = True
+            self._api.serve(self._mail.peers.topic(JOIN), self._join)
+        child = self._children[wanted.ticket] = _Child(wanted.ticket)
+        try:
+            shape = jobspec.Shape(
+                sum(command.size for command in wanted.commands), wanted.resources, wanted.policy.per_node
+            )
+            parent = {"service": self._place.service, "broker": self._place.brokers[0], "ticket": wanted.ticket}
+            info = self._api.info()
+            given = info["jobspec"]["attributes"]["system"].get("shell", {}).get("options", {})
+            options = jobspec.shell_options(given, {**self._pmix, "parent": parent})
+            environment = self._api.environment()
+            written = jobspec.of_spawn(
+                wanted.commands, wanted.policy, wanted.resources, wanted.wdir, environment, options
+            )
+        except Refused as error:
+            self._fails(child, error.status, str(error))
+            return
+        self._api.call(
+            b"resource.sched-status", 0, b"{}\0", partial(self._looked, child, shape, written, _cores(info["R"]))
+        )
+
+    def _looked(
+        self,
+        child: _Child,
+        shape: jobspec.Shape,
+        written: dict[str, Any],
+        own: dict[int, int],
+        error: int,
+        answer: bytes,
+    ) -> None:
+        """Submit, unless the instance without the asker's own cores is too small: Flux would wait for ever."""
+        from json import dumps
+
+        from fluxpmix.shell.flux.jsontext import loads
+
+        if child.unwanted is not None or self._closed:
+            self._forget(child)
+            return
+        if not error:
+            found = loads(answer.rstrip(b"\0").decode())
+            down = _cores(found.get("down"))
+            there = {rank: n - down.get(rank, 0) - own.get(rank, 0) for rank, n in _cores(found.get("all")).items()}
+            if not shape.fits(there.values()):
+                why = f"{shape}: besides the job's own Flux has nodes of {', '.join(map(str, there.values()))} core(s)"
+                self._fails(child, int(Status.ERR_OUT_OF_RESOURCE), why)
+                return
+        self._api.submit(dumps(written), partial(self._submitted, child))
+
+    def _submitted(self, child: _Child, error: int, answer: bytes) -> None:
+        from fluxpmix.shell.flux.jsontext import loads
+
+        if error:
+            text = answer.decode("utf-8", "replace") or os.strerror(error)
+            self._fails(child, int(Status.ERR_JOB_ALLOC_FAILED), f"Flux takes no such job: {text}")
+            return
+        child.id = int(loads(answer.rstrip(b"\0").decode())["id"])
+        if child.unwanted is not None or self._closed:
+            self._cancel(child.id, child.unwanted or "its parent has ended")
+        self._api.log(Level.DEBUG, f"submitted job {jobid.encode(child.id)} for PMIx_Spawn")
+        child.log = JobLog(self._api, child.id, partial(self._ended, child))
+
+    def withdraw(self, unwanted: Withdraw) -> None:
+        """End a job that nobody waits for."""
+        child = self._children.get(unwanted.ticket)
+        if child is not None and child.unwanted is None:
+            child.unwanted = unwanted.why
+            if child.id:
+                self._cancel(child.id, unwanted.why)
+
+    def _join(self, request: Request) -> None:
+        """The first shell of a job that was submitted asks what its shells join."""
+        ticket, number, nspace, service, brokers, nodes, text = wire.decode(bytes(request.payload))
+        child = self._children.get(ticket)
+        if child is None or child.id != number or child.launch is not None:
+            self._api.complain(f"job {number} asks to join, and was not submitted from here")
+            self._cancel(number, "the job that has spawned it does not know it")
+            return
+        arrival = Arrival(
+            nspace,
+            Place(number, service, brokers),
+            tuple(Node(at, *node) for at, node in enumerate(nodes)),
+            TaskMap.parse(text),
+        )
+        self._driver.joined(ticket, arrival)
+
+    def welcome(self, joined: Welcome) -> None:
+        """All shells know the job: tell its shells."""
+        launch = joined.launch
+        child = next((each for each in self._children.values() if launch.place and each.id == launch.place.job), None)
+        if child is not None:
+            child.launch = launch
+            self._mail.peers.send(launch.base, WELCOME, (joined.world,))
+            if not launch.separate:
+                self._api.hold(_HOLD)
+
+    def _ended(self, child: _Child, status: int | None, kind: str, note: str) -> None:
+        """A job that was submitted is over."""
+        child.ended = True
+        if child.unwanted is None:  # where the job was there, nobody waits for that any more
+            answer = _COMMAND.get((status or 0) >> 8, _ANSWERS.get(kind, Status.ERR_JOB_FAILED_TO_LAUNCH))
+            self._driver.withdrawn(child.ticket, int(answer), _why(child.id, status, note))
+        if child.launch is not None:
+            self._gone(child.launch)
+            if not child.launch.separate:
+                self._api.release(_HOLD)
+        self._forget(child)
+
+    def _gone(self, launch: Launch) -> None:
+        for shell in range(launch.base, len(launch.job.nodes)):
+            self._lost(shell, f"job {launch.job.nspace} has ended")
+
+    def _fails(self, child: _Child, status: int, why: str) -> None:
+        self._forget(child)
+        self._driver.withdrawn(child.ticket, status, why)
+
+    def _forget(self, child: _Child) -> None:
+        self._children.pop(child.ticket, None)
+        if child.timer is not None:
+            self._api.stop_watching(child.timer)
+            child.timer = None
+
+    # -- the other way round -------------------------------------------------------------------------
+
+    def watch(self, job: int, shells: range, parent: bool) -> None:
+        """As the first shell of a job that was spawned: hear of the end of another; with a `parent` this job ends."""
+
+        def ended(_status: int | None, _kind: str, _note: str) -> None:
+            name = jobid.encode(job)
+            for shell in shells:
+                self._lost(shell, f"job {name} has ended")
+            if parent and not self._closed:
+                self._api.end_job(f"job {name}, which has spawned this one, has ended", 143)
+
+        self._logs.append(JobLog(self._api, job, ended))
+
+    # -- ends ----------------------------------------------------------------------------------------
+
+    def job_ended(self, first: int) -> None:
+        """All processes of a job have ended: have those end that it has spawned, in a while."""
+        for child in list(self._children.values()):
+            launch = child.launch
+            if launch is None or launch.parent_first != first or launch.separate or child.timer is not None:
+                continue
+            child.timer = self._api.timer(partial(self._cancel, child.id, "the job that has spawned it has ended"))
+            self._api.set_timer(child.timer, self._grace)
+
+    def close(self) -> None:
+        """This shell leaves: no job stays that was to end with it."""
+        self._closed = True
+        for child in list(self._children.values()):
+            separate = child.launch is not None and child.launch.separate
+            if child.log is not None:
+                child.log.stop()
+            if child.id and not child.ended and not separate:
+                self._cancel(child.id, "the job that has spawned it has ended")
+            self._forget(child)
+        for log in self._logs:
+            log.stop()
+
+    def _cancel(self, job: int, why: str) -> None:
+        from json import dumps
+
+        request = {"id": job, "type": "cancel", "severity": 0, "note": why}
+        self._api.send(b"job-manager.raise", ANY_BROKER, dumps(request).encode() + b"\0")
+
+
+_ANSWERS = {"alloc": Status.ERR_OUT_OF_RESOURCE, "cancel": Status.ERR_JOB_CANCELED}
+
+
+def ask(api: Shell, service: str, broker: int, arrival: Arrival, ticket: int) -> None:
+    """As the first shell of a job that was spawned: ask what it joins; the answer is a message of its own."""
+    nodes = tuple((node.hostname, node.aliases, node.slots, node.cores) for node in arrival.nodes)
+    place = arrival.place
+    text = arrival.taskmap.encode("wrapped")
+    question = (ticket, place.job, arrival.nspace, place.service, place.brokers, nodes, text)
+    api.send(f"{service}.{JOIN}".encode(), broker, wire.encode(question))
+
+
+def _why(job: int, status: int | None, note: str) -> str:
+    how = note or ("" if status is None else f"it ended with exit code {status >> 8 or 128 + (status & 0x7F)}")
+    return f"job {jobid.encode(job)} that was submitted for it does not start: {how or 'it was never run'}"
+
+
+def _cores(R: Any) -> dict[int, int]:
+    """Return the number of cores of each broker's node in R (RFC 20)."""
+    from fluxpmix.job import idset
+
+    found: dict[int, int] = {}
+    for entry in R.get("execution", {}).get("R_lite", ()) if isinstance(R, dict) else ():
+        cores = len(idset.parse(str(entry.get("children", {}).get("core", ""))))
+        for rank in idset.parse(str(entry["rank"])):
+            found[rank] = found.get(rank, 0) + cores
+    return found
