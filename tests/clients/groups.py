@@ -226,6 +226,65 @@ def invited(client: Client) -> None:
     client.fence()
 
 
+def led(client: Client, invites: bool = False) -> None:
+    """Rank 0 leads and dies; rank 1 says that it leads now, and dies too: the others hear of all that, once each.
+
+    The group is constructed, or only invited to, and nobody has joined.
+    """
+    me, size = client.proc.rank, client.get(a.JOB_SIZE, client.job)
+    heard: list[tuple[int, int]] = []
+    changed = threading.Condition()
+
+    def hear(status: int, source: Proc, infos: Infos) -> None:
+        with changed:
+            if find(infos, a.GROUP_ID) == "led":
+                heard.append((status, source.rank))
+            changed.notify_all()
+
+    def wait_for(status: Status, rank: int) -> None:
+        with changed:
+            assert changed.wait_for(lambda: (int(status), rank) in heard, 20), (status, rank, heard)
+
+    codes = (Status.GROUP_LEADER_FAILED, Status.GROUP_LEADER_SELECTED, Status.GROUP_INVITED)
+    client.register_event_handler([int(code) for code in codes], hear)
+    client.fence()
+    everybody = ranks(client, *range(size))
+    if not invites:
+        client.group_construct("led", everybody, {a.GROUP_LEADER: True} if me == 0 else {})
+    elif me == 0:
+        threading.Thread(target=client.group_invite, args=("led", everybody), daemon=True).start()
+    if invites and me:
+        wait_for(Status.GROUP_INVITED, 0)
+    client.fence()
+    if me == 0:
+        os._exit(3)
+    wait_for(Status.GROUP_LEADER_FAILED, 0)
+    rest = ranks(client, *range(1, size))
+    client.fence(rest)
+    if me == 1:
+        infos = [
+            Info(a.GROUP_ID, "led"),
+            Info(a.GROUP_LEADER, True),
+            Info(a.EVENT_CUSTOM_RANGE, DataArray(DataType.PROC, tuple(rest))),
+            Info(a.EVENT_NON_DEFAULT, True),
+        ]
+        client.notify_event(int(Status.GROUP_LEADER_SELECTED), Range.CUSTOM, infos)
+    wait_for(Status.GROUP_LEADER_SELECTED, 1)
+    client.fence(rest)
+    if me == 1:
+        os._exit(3)
+    wait_for(Status.GROUP_LEADER_FAILED, 1)
+    rest = rest[1:]
+    client.fence(rest)
+    say(client, *(f"{describe(status)} {rank}" for status, rank in heard if status != Status.GROUP_INVITED))
+    client.fence(rest)
+
+
+def led_invited(client: Client) -> None:
+    """The same, of a group that rank 0 has invited all to."""
+    led(client, invites=True)
+
+
 def declined(client: Client) -> None:
     """Rank 0 invites the last one, which declines: there is no group."""
     asked = threading.Event()

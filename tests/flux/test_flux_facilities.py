@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from installed import MONITORED
 from instance import CLIENTS, HEARTBEATS_SEEN, Instance
+from launching import LED
 
 pytestmark = pytest.mark.flux
 
@@ -48,3 +50,12 @@ def test_heartbeats_that_stay_away_raise_the_event_that_was_asked_for(two: Insta
 def test_a_kill_by_command_is_told_as_one(two: Instance, server: str) -> None:
     lines = run(two, server, "kill", options=("-o", "exit-timeout=none"), code=137)
     assert lines == ["0 PMIX_ERR_PROC_KILLED_BY_CMD 1"]
+
+
+@pytest.mark.parametrize("way", ["led", "led_invited"])
+def test_the_end_of_a_groups_leader_and_who_leads_then_is_told(
+    instance: Callable[[int], Instance], server: str, way: str
+) -> None:
+    words = ("-o", f"pmix.libpmix={server}", f"--env=FLUXPMIX_LIBPMIX={server}", "-o", "exit-timeout=none")
+    result = instance(4).run("-N4", "-n4", *words, sys.executable, CLIENTS / "groups.py", way, code=3)
+    assert result.lines == [f"{rank} {LED}" for rank in (2, 3)]

@@ -406,6 +406,10 @@ def test_a_request_that_a_lost_message_leaves_open_ends_at_its_timeout(what: str
         [Info("", 1, DataType.INT)],
         [Info("k", None)],
         [Info("pointer", 1234, DataType.POINTER)],
+        [Info(attributes.RANGE, "far", DataType.STRING)],
+        [Info(attributes.PERSISTENCE, "long", DataType.STRING)],
+        [Info("huge", bytes(1 << 31), DataType.BYTE_OBJECT)],  # never touched: it takes no memory
+        [Info(f"half {n}", bytes(3 << 29), DataType.BYTE_OBJECT) for n in (1, 2)],
         [Info("deep", DataArray(DataType.POINTER, (1,)), DataType.DATA_ARRAY)],
     ],
 )

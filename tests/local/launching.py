@@ -191,3 +191,6 @@ JOBS_SEEN = [
     "second: PMIX_ERR_NOT_FOUND",
     "second: from the first True",
 ]
+
+# What `clients/groups.py led` prints after the rank: two leaders that fail, and the second's beginning.
+LED = "PMIX_GROUP_LEADER_FAILED 0 PMIX_GROUP_LEADER_SELECTED 1 PMIX_GROUP_LEADER_FAILED 1"

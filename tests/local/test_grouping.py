@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from installed import VERSIONS, number
-from launching import CLIENTS, Launch, libpmix
+from launching import CLIENTS, LED, Launch, libpmix
 
 CLIENT = CLIENTS / "groups.py"
 ON = ("-o", "exit-timeout=none")
@@ -82,6 +82,12 @@ def test_an_optional_member_that_dies_first_is_left_out(job: Launch) -> None:
 def test_groups_are_made_by_invitation_and_left(job: Launch, library: list[str]) -> None:
     result = job.run("-N2", "-n3", *library, sys.executable, CLIENT, "invited")
     assert result.lines == [line for rank in range(3) for line in (f"{rank} 0 team [0, 1, 2]", f"{rank} [0, 1]")]
+
+
+@pytest.mark.parametrize("way", ["led", "led_invited"])
+def test_the_end_of_a_leader_and_who_leads_then_is_told_to_all(job: Launch, library: list[str], way: str) -> None:
+    result = job.run("-N4", "-n4", *ON, *library, sys.executable, CLIENT, way, code=3)
+    assert result.lines == [f"{rank} {LED}" for rank in (2, 3)]
 
 
 def test_an_invitation_that_is_declined_makes_no_group(job: Launch, library: list[str]) -> None:

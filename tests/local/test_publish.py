@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import pytest
@@ -83,6 +84,28 @@ def test_who_is_killed_while_it_waits_harms_nobody_else(job: Launch, library: li
 
 def test_data_of_the_session_is_found_by_its_other_jobs(job: Launch, library: list[str]) -> None:
     assert job.run("-N2", "-n2", *library, sys.executable, CLIENTS / "jobs.py").lines == JOBS_SEEN
+
+
+@pytest.mark.skipif("FLUXPMIX_TEST_HUGE" not in os.environ, reason="takes 12 GiB and a minute: set FLUXPMIX_TEST_HUGE")
+@pytest.mark.timeout(300)
+def test_more_than_two_gib_at_once_are_refused_and_do_no_harm(job: Launch) -> None:
+    script = (
+        "from fluxpmix import Client, PmixError\n"
+        "with Client() as client:\n"
+        "    if client.proc.rank == 0:\n"
+        "        try:\n"
+        "            client.publish({'one': bytes(9 << 27), 'two': bytes(9 << 27)})\n"
+        "        except PmixError as error:\n"
+        "            print(error)\n"
+        "        client.publish({'small': 1})\n"
+        "    client.fence()\n"
+        "    print(client.lookup(['small'])[0].value)\n"
+    )
+    child = job.start("-N2", "-n2", sys.executable, "-c", script)
+    out, err = child.communicate(timeout=280)
+    assert child.returncode == 0, err
+    assert "PMIX_ERR_BAD_PARAM" in out and out.count("1\n") == 2
+    assert "2415919104 bytes" in err
 
 
 @pytest.mark.mpi5

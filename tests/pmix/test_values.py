@@ -462,6 +462,11 @@ def test_a_value_that_does_not_fit_is_a_value_error_that_names_key_and_remedy(
     assert len(str(caught.value)) < 300
 
 
+def test_a_value_that_libpmix_would_crash_at_is_a_value_error_before_it_is_copied() -> None:
+    with pytest.raises(ValueError, match=r"2147483648 bytes are too many.*split"):
+        InfoArray(library("5.0"), [Info("key", bytes(1 << 31))])
+
+
 @pytest.mark.parametrize("proc", [Proc("n" * 256, 0), Proc("a\0b", 0), Proc("job", -1), Proc("job", 2**32)])
 def test_a_process_name_that_does_not_fit_is_a_value_error(proc: Proc) -> None:
     with pytest.raises(ValueError, match=r"namespace|rank in 'job'"):

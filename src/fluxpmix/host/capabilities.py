@@ -108,7 +108,7 @@ def connections(host: Host) -> Connections:
 def groups(host: Host) -> Groups:
     from fluxpmix.host.group import Groups
 
-    return Groups(host.collectives, host.directory, host.home, host.rank, host.default_timeout)
+    return Groups(host.collectives, host.directory, host.home, host.rank, host.default_timeout, host.get(events))
 
 
 def spawns(host: Host) -> Spawns:
@@ -197,7 +197,10 @@ TABLE = (
         groups,
         (upcalls.Group,),
         (Tag.MEMBER, Tag.GONE, Tag.ABSENT),
-        (Status.GROUP_CONSTRUCT_COMPLETE, Status.GROUP_LEFT),
+        (
+            *(Status.GROUP_CONSTRUCT_COMPLETE, Status.GROUP_LEFT, Status.GROUP_INVITED, Status.GROUP_INVITE_DECLINED),
+            *(Status.GROUP_LEADER_SELECTED, Status.GROUP_CONSTRUCT_ABORT),
+        ),
     ),
     Line(spawns, (upcalls.Spawn,), (Tag.SPAWN, Tag.SPAWNED, Tag.LAUNCH, Tag.LAUNCHED)),
     Line(tools, (upcalls.ToolConnected,)),

@@ -74,6 +74,18 @@ class Events(Capability):
         self._spread.send(None, (status, source, int(Range.SESSION), infos), out)
         self.tell(status, source, infos, out)
 
+    def tell_some(self, status: int, source: Proc, procs: Sequence[Proc], infos: Infos, out: list[Effect]) -> None:
+        """Tell an event of the host's own to these processes, wherever they are."""
+        shells = self._directory.shells(procs)
+        everything = (_addressed(procs), *infos)
+        self._spread.send(shells, (status, source, int(Range.CUSTOM), everything), out)
+        if self._me in shells:
+            self.tell_here(status, source, procs, infos, out)
+
+    def tell_here(self, status: int, source: Proc, procs: Sequence[Proc], infos: Infos, out: list[Effect]) -> None:
+        """Tell an event of the host's own to those of these processes that are on this shell."""
+        out.append(Notify(status, source, Range.CUSTOM, (_addressed(procs), *infos, _MARK)))
+
     def receive(self, source: int, message: Message, now: float, out: list[Effect]) -> str | None:
         came = self._spread.take(source, message, out)
         if came is None:
@@ -120,6 +132,10 @@ class Events(Capability):
         if upcall.range is Range.CUSTOM:
             return self._directory.shells(targets(upcall.directives))
         return None
+
+
+def _addressed(procs: Sequence[Proc]) -> Info:
+    return Info(attributes.EVENT_CUSTOM_RANGE, DataArray(DataType.PROC, tuple(procs)), DataType.DATA_ARRAY)
 
 
 def targets(infos: Infos) -> tuple[Proc, ...]:

@@ -4,8 +4,9 @@
 collectives of the members' shells, one apart from the other and by the group's name, so that groups of the
 same processes may be made at once in any order. What members give each other (PMIX_GROUP_ENDPT_DATA, and with it
 PMIX_GROUP_INFO) libpmix packs and unpacks; here it is joined in the order of the shells. Who is still in a group
-hears of a member's end where one of them asked for it (`bonds.py`). Where all allow it (PMIX_GROUP_OPTIONAL,
-PMIX_GROUP_FT_COLLECTIVE), a group goes on without those who ended before they came: their shells are asked who.
+hears of a member's end where one of them asked for it (`bonds.py`), and of a leader's (`leader.py`). Where all allow it
+(PMIX_GROUP_OPTIONAL, PMIX_GROUP_FT_COLLECTIVE), a group goes on without those who ended before they came: their shells
+are asked who.
 
     GONE    generation: the asker's token; block: the members' signature
     ABSENT  generation: the token asked with; block: the ranks that are gone, as an idset
@@ -13,7 +14,6 @@ PMIX_GROUP_FT_COLLECTIVE), a group goes on without those who ended before they c
 
 from __future__ import annotations
 
-import struct
 from _blake2 import blake2b  # see `collective.py`
 from collections.abc import Sequence
 
@@ -21,16 +21,18 @@ from fluxpmix.host import wire
 from fluxpmix.host.bonds import Bond, Bonds, event
 from fluxpmix.host.capability import Capability
 from fluxpmix.host.collective import Collectives
+from fluxpmix.host.contribution import Entry, contribution, packed, unpacked
 from fluxpmix.host.directives import early_timeout, local_status, unsupported
 from fluxpmix.host.directory import Directory, Member, UnknownProc
 from fluxpmix.host.effects import Buffer, Effect, Level, Log, Notify, Reply, Send
+from fluxpmix.host.event import Events
 from fluxpmix.host.frames import NO_DIGEST, Message, Tag, encode
 from fluxpmix.host.invitation import Invitations
+from fluxpmix.host.leader import Leaders
 from fluxpmix.job import idset
 from fluxpmix.job.model import Job
 from fluxpmix.pmix import attributes
 from fluxpmix.pmix.light import partial
-from fluxpmix.pmix.record import Record
 from fluxpmix.pmix.status import Status
 from fluxpmix.pmix.types import MAX_NSLEN, DataArray, DataType, GroupOperation, Info, Infos, Proc, find, is_true
 from fluxpmix.pmix.upcalls import Group
@@ -40,7 +42,6 @@ CONSTRUCT, DESTRUCT, BITS = 0x4000, 0x8000, 14
 
 SUCCESS = int(Status.SUCCESS)
 _DEATHS = (int(Status.ERR_PROC_TERM_WO_SYNC), int(Status.ERR_LOST_CONNECTION))
-_LENGTH = struct.Struct("!Q")
 _MOST = 0xFFFFFFFF
 _HONOURED = frozenset(
     (
@@ -48,6 +49,7 @@ _HONOURED = frozenset(
         attributes.GROUP_ENDPT_DATA,
         attributes.GROUP_FT_COLLECTIVE,
         attributes.GROUP_INFO,
+        attributes.GROUP_LEADER,
         attributes.GROUP_LOCAL_ONLY,
         attributes.GROUP_NOTIFY_TERMINATION,
         attributes.GROUP_OPTIONAL,
@@ -59,22 +61,12 @@ _HONOURED = frozenset(
 )
 
 
-class _Entry(Record):
-    """What a shell contributes to a construction."""
-
-    name: str
-    context: int  # proposed; that of the first shell counts
-    wants_context: bool
-    notifies: bool
-    data: bytes
-
-
 class _Attempt:
     """A request of this shell's libpmix, and the members that it is tried with."""
 
     __slots__ = ("bond", "deadline", "entry", "last", "name", "procs", "status", "tolerant", "upcall")
 
-    def __init__(self, upcall: Group, status: int, entry: _Entry | None, deadline: float | None) -> None:
+    def __init__(self, upcall: Group, status: int, entry: Entry | None, deadline: float | None) -> None:
         self.upcall = upcall.id
         self.name = upcall.group
         self.procs = upcall.procs
@@ -103,7 +95,13 @@ class Groups(Capability):
     """The groups of one shell."""
 
     def __init__(
-        self, collectives: Collectives, directory: Directory, job: Job, me: int, default_timeout: float | None
+        self,
+        collectives: Collectives,
+        directory: Directory,
+        job: Job,
+        me: int,
+        default_timeout: float | None,
+        events: Events,
     ) -> None:
         self._collectives = collectives
         self._directory = directory
@@ -118,6 +116,7 @@ class Groups(Capability):
         self._tokens = 0
         self._lost: set[int] = set()
         self._invitations = Invitations(directory, me)
+        self._leaders = Leaders(directory, me, events)
 
     @property
     def idle(self) -> bool:
@@ -151,7 +150,7 @@ class Groups(Capability):
             status = int(Status.ERR_BAD_PARAM)
         entry = None
         if upcall.operation is not GroupOperation.DESTRUCT:
-            entry = _entry(upcall, self._propose())
+            entry = contribution(upcall, self._propose(), self._leader(upcall, out))
             if status == SUCCESS and self._bonds.get(_key(name)) is not None:
                 out.append(Log(Level.ERROR, f"group {name}: there is one of this name already"))
                 status = int(Status.ERR_EXISTS)
@@ -168,7 +167,7 @@ class Groups(Capability):
             self._collectives.contribute(
                 (DESTRUCT if entry is None else CONSTRUCT) | _bucket(key),
                 attempt.procs,
-                None if entry is None else _packed(entry),
+                None if entry is None else packed(entry),
                 attempt.status,
                 None if attempt.deadline is None else max(0.0, attempt.deadline - now),
                 partial(self._done, attempt),
@@ -188,7 +187,7 @@ class Groups(Capability):
         if status != SUCCESS or attempt.bond is None:
             return self._fail(attempt, status)
         try:
-            entries = _unpacked(b"".join(blobs))
+            entries = unpacked(b"".join(blobs))
         except wire.WireError:
             return self._fail(attempt, Status.ERR_UNPACK_FAILURE)
         if {entry.name for entry in entries} != {attempt.name}:
@@ -201,6 +200,9 @@ class Groups(Capability):
         if any(entry.wants_context for entry in entries):
             bond.context = entries[0].context
             infos.append(Info(attributes.GROUP_CONTEXT_ID, bond.context, DataType.SIZE))
+        leaders = {entry.leader for entry in entries} & set(map(self._directory.number, bond.procs))
+        if leaders:
+            self._leaders.led(attempt.name, map(self._directory.number, bond.procs), leaders)
         data = b"".join(entry.data for entry in entries)
         if data:
             infos.append(Info(attributes.GROUP_ENDPT_DATA, data, DataType.BYTE_OBJECT))
@@ -214,7 +216,26 @@ class Groups(Capability):
             attempt.bond = None
         elif attempt.entry is None:
             self._bonds.undone(_key(attempt.name))
+            self._leaders.forget(attempt.name)
         return Reply(attempt.upcall, status)
+
+    def _leader(self, upcall: Group, out: list[Effect]) -> int:
+        """Return who of this shell leads a group to come, as a number; -1: nobody.
+
+        libpmix joins the directives of all members on a node: of several it does not say whose PMIX_GROUP_LEADER is.
+        """
+        if not is_true(upcall.directives, attributes.GROUP_LEADER):
+            return -1
+        try:
+            mine = self._directory.ranks_on(upcall.procs, self._me)
+        except UnknownProc:
+            return -1
+        if len(mine) == 1:
+            return mine[0]
+        out.append(
+            Log(Level.WARNING, f"group {upcall.group}: libpmix does not tell which member on this node leads it")
+        )
+        return -1
 
     def _propose(self) -> int:
         """Return a context id that no other shell proposes, in this job or another, and no group here has.
@@ -298,17 +319,23 @@ class Groups(Capability):
     def on_event(self, status: int, source: Proc, infos: Infos) -> None:
         """Take an event of any process: some make groups, or end a membership."""
         self._invitations.heard(status, source, infos)
+        self._leaders.on_event(status, source, infos)
         name = find(infos, attributes.GROUP_ID)
         if status == Status.GROUP_LEFT and isinstance(name, str):
             self._bonds.left(_key(name), source)
 
+    def finalized(self, rank: int, now: float, out: list[Effect]) -> None:
+        self._leaders.finalized(rank)
+
     def exited(self, rank: int, wait_status: int, now: float, out: list[Effect]) -> None:
         self._bonds.exited(rank, out)
         self._invitations.exited(rank)
+        self._leaders.exited(rank, out)
 
     def shell_lost(self, shell: int, now: float, out: list[Effect]) -> None:
         self._lost.add(shell)
         self._bonds.shell_lost(shell, out)
+        self._leaders.shell_lost(shell, out)
         for token, one in list(self._asked.items()):
             if shell in one.shells:
                 one.shells.discard(shell)
@@ -333,42 +360,7 @@ class Groups(Capability):
         self._asked.clear()
         self._bonds.clear()
         self._invitations.clear()
-
-
-def _entry(upcall: Group, context: int) -> _Entry:
-    """Return what a shell contributes; libpmix joins the directives of all local members."""
-    directives: Infos = upcall.directives
-    data = find(directives, attributes.GROUP_ENDPT_DATA, b"")
-    return _Entry(
-        upcall.group,
-        context,
-        is_true(directives, attributes.GROUP_ASSIGN_CONTEXT_ID),
-        is_true(directives, attributes.GROUP_NOTIFY_TERMINATION),
-        bytes(data) if isinstance(data, bytes | bytearray) else b"",
-    )
-
-
-def _packed(entry: _Entry) -> bytes:
-    fields = (entry.name, entry.context, entry.wants_context, entry.notifies, entry.data)
-    body = wire.encode(fields)
-    return _LENGTH.pack(len(body)) + body
-
-
-def _unpacked(blobs: bytes) -> list[_Entry]:
-    """Return the contributions of all shells, in their order. Raises `wire.WireError`."""
-    entries = []
-    at = 0
-    while at < len(blobs):
-        if at + _LENGTH.size > len(blobs):
-            raise wire.WireError("a contribution that is cut short")
-        (length,) = _LENGTH.unpack_from(blobs, at)
-        at += _LENGTH.size
-        fields = wire.decode(blobs[at : at + length])
-        if not isinstance(fields, tuple) or [type(each) for each in fields] != [str, int, bool, bool, bytes]:
-            raise wire.WireError("a contribution to something else")
-        entries.append(_Entry(*fields))
-        at += length
-    return entries
+        self._leaders.clear()
 
 
 def _told(bond: Bond, status: int, affected: Proc, targets: Sequence[Proc]) -> Notify:

@@ -10,7 +10,19 @@ from fluxpmix.host import wire
 from fluxpmix.host.directives import unsupported
 from fluxpmix.pmix import attributes
 from fluxpmix.pmix.status import Status
-from fluxpmix.pmix.types import MAX_KEYLEN, DataArray, DataType, Info, Infos, Persistence, Proc, Range, Value, find
+from fluxpmix.pmix.types import (
+    LARGEST_VALUE,
+    MAX_KEYLEN,
+    DataArray,
+    DataType,
+    Info,
+    Infos,
+    Persistence,
+    Proc,
+    Range,
+    Value,
+    find,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +44,9 @@ DIRECTIVES = frozenset(
 )
 
 
+MOST = LARGEST_VALUE - (1 << 20)  # bytes in one publication: with all that belongs to it, it is one message
+
+
 class Refused(Exception):
     """A request that cannot be served as it is."""
 
@@ -43,6 +58,9 @@ class Refused(Exception):
 def values(infos: Infos) -> dict[str, bytes]:
     """Return what is to be published, by key: all that is no directive, each value packed with its type."""
     found: dict[str, bytes] = {}
+    size = sum(len(info.value) for info in infos if isinstance(info.value, str | bytes))
+    if size > MOST:
+        raise Refused(Status.ERR_BAD_PARAM, f"{size} bytes at once: publish at most {MOST} in one call")
     for info in infos:
         if info.key in DIRECTIVES:
             continue

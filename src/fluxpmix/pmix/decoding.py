@@ -10,7 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from fluxpmix.pmix.types import AppSpec, GroupOperation, Info, Infos, IofChannel, Proc, QueryItem, Range, find
+from fluxpmix.pmix.types import (
+    LARGEST_VALUE,
+    AppSpec,
+    DataType,
+    GroupOperation,
+    Info,
+    Infos,
+    IofChannel,
+    Proc,
+    QueryItem,
+    Range,
+    find,
+)
 from fluxpmix.pmix.values import InfoArray, decode_infos, decode_procs, infos
 
 TYPE_CHECKING = False
@@ -98,6 +110,14 @@ def proc_and_infos(library: Library, who: Any, array: Any, count: int) -> tuple[
 
 def procs_and_infos(library: Library, procs: Any, nprocs: int, array: Any, count: int) -> tuple[Any, ...]:
     return decode_procs(library, procs, nprocs), decode_infos(library, array, count)
+
+
+def publish(library: Library, who: Any, array: Any, count: int) -> tuple[Any, ...]:
+    """As `proc_and_infos`; too much is refused before any of it is copied. Raises ValueError."""
+    size = sum(array[i].value.data.bo.size for i in range(count) if array[i].value.type == DataType.BYTE_OBJECT)
+    if size > LARGEST_VALUE:
+        raise ValueError(f"a publication of {size} bytes: {LARGEST_VALUE} are the most in one call")
+    return proc_and_infos(library, who, array, count)
 
 
 def lookup(library: Library, who: Any, keys: Any, array: Any, count: int) -> tuple[Any, ...]:

@@ -72,7 +72,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("abort", upcalls.Abort, f"{_PROC}, void *, int, char *, {_PROCS}", decoding.abort, _OP),
     Entry("fence_nb", upcalls.Fence, f"{_PROCS}, {_INFOS}, char *, size_t", decoding.fence, Answer.MODEX),
     Entry("direct_modex", upcalls.DirectModex, f"{_PROC}, {_INFOS}", decoding.proc_and_infos, Answer.MODEX),
-    Entry("publish", upcalls.Publish, f"{_PROC}, {_INFOS}", decoding.proc_and_infos, _OP),
+    Entry("publish", upcalls.Publish, f"{_PROC}, {_INFOS}", decoding.publish, _OP),
     Entry("lookup", upcalls.Lookup, f"{_PROC}, char **, {_INFOS}", decoding.lookup, Answer.LOOKUP, hop=True),
     Entry("unpublish", upcalls.Unpublish, f"{_PROC}, char **, {_INFOS}", decoding.unpublish, _OP),
     Entry(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 MAX_KEYLEN = 511
+LARGEST_VALUE = (1 << 31) - 1  # bytes: libpmix counts them in 32 bits, and crashes at more
 MAX_NSLEN = 255
 
 RANK_UNDEF = 0xFFFFFFFF

@@ -24,6 +24,7 @@ from struct import Struct
 
 from fluxpmix.pmix import attributes
 from fluxpmix.pmix.types import (
+    LARGEST_VALUE,
     MAX_KEYLEN,
     MAX_NSLEN,
     Cpuset,
@@ -254,6 +255,10 @@ def c_bytes(ffi: Any, key: str, data: Any, keep: list[Any]) -> tuple[Any, int]:
     """Return memory and size of a copy of `data`, NULL and 0 where it is empty."""
     if not isinstance(data, bytes | bytearray | memoryview):
         raise ValueError(f"{_named(key)}: bytes are wanted, {_shown(data)} is a {type(data).__name__}")
+    if memoryview(data).nbytes > LARGEST_VALUE:
+        raise ValueError(
+            f"{_named(key)}: {len(data)} bytes are too many, libpmix takes {LARGEST_VALUE} at most: split them"
+        )
     copied = bytes(data)
     if not copied:
         return ffi.NULL, 0

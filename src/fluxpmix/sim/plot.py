@@ -77,7 +77,7 @@ def draw(results: Sequence[Result]) -> str:
     beside = max(2, min(4, len({line.colour for line in lines})))  # movements, a row for each network
     rows = (len(lines) + beside - 1) // beside
     top = _TOP + 18 * (rows - 1)
-    width, height = _LEFT + columns + 20, top + _HEIGHT + _BOTTOM
+    width, height = _LEFT + columns + 32, top + _HEIGHT + _BOTTOM
     what = "shells" if over_shells else "bytes from each shell"
     title = f"Time and bytes through the busiest shell over {what}"
     parts = [

@@ -128,7 +128,8 @@ function paint() {{
   pen.strokeStyle = line; pen.fillStyle = dim;
   for (let mark = Math.ceil(from / step) * step; mark <= to; mark += step) {{
     pen.beginPath(); pen.moveTo(at(mark), TOP - 4); pen.lineTo(at(mark), height); pen.stroke();
-    pen.fillText(+mark.toPrecision(10) + " ms", at(mark) + 3, TOP / 2);
+    const label = +mark.toPrecision(10) + " ms";
+    if (at(mark) + 3 + pen.measureText(label).width <= width) pen.fillText(label, at(mark) + 3, TOP / 2);
   }}
   painted = 0;
   pen.save(); pen.beginPath(); pen.rect(LEFT, TOP, width - LEFT, height); pen.clip();
@@ -136,9 +137,9 @@ function paint() {{
     if (stop < from || begin > to) continue;
     const x = at(begin), wide = Math.max(at(stop) - x, 1), y = TOP + row * ROW + 2;
     pen.fillStyle = kinds[kind]; pen.fillRect(x, y, wide, ROW - 4); painted += 1;
-    if (wide > 40) {{
-      pen.save(); pen.beginPath(); pen.rect(x, y, wide - 4, ROW); pen.clip();
-      pen.fillStyle = colour("--paper"); pen.fillText(name, Math.max(x, LEFT) + 4, y + ROW / 2 - 2); pen.restore();
+    const left = Math.max(x, LEFT) + 4;
+    if (wide > 20 && left + pen.measureText(name).width + 4 <= Math.min(x + wide, width)) {{
+      pen.fillStyle = colour("--paper"); pen.fillText(name, left, y + ROW / 2 - 2);
     }}
   }}
   pen.restore();
