@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 
 from mpi4py import MPI
 
@@ -31,6 +33,27 @@ def pool() -> None:
 
     with MPIPoolExecutor(max_workers=2) as executor:
         print(sorted(executor.map(abs, range(-8, 0))), flush=True)
+
+
+def slowly(number: int) -> tuple[int, str]:
+    time.sleep(0.1)
+    return number * number, os.environ["PMIX_NAMESPACE"]
+
+
+def grows() -> None:
+    """A pool works, and gets two more workers, and two more, while it does."""
+    from mpi4py.futures import MPIPoolExecutor
+
+    pools = [MPIPoolExecutor(max_workers=2)]
+    futures = [pools[0].submit(slowly, number) for number in range(10)]
+    for turn in (1, 2):
+        futures[turn].result()
+        pools.append(MPIPoolExecutor(max_workers=2))
+        futures += [pools[-1].submit(slowly, 10 * turn + number) for number in range(10)]
+    found = [future.result() for future in futures]
+    for pool in pools:
+        pool.shutdown()
+    print(sum(square for square, _ in found), len({nspace for _, nspace in found}), flush=True)
 
 
 def names() -> None:

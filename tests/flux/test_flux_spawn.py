@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from installed import find_libpmix as libpmix
 from instance import CLIENTS, Instance
-from test_spawning import DYNAMIC, ERRORS, SHAPES, compiled, expected
+from test_spawning import DASK, DYNAMIC, ERRORS, SHAPES, compiled, expected
 
 pytestmark = pytest.mark.flux
 CLIENT = (sys.executable, CLIENTS / "spawns.py")
@@ -164,3 +164,18 @@ def test_mpi4py_programs_grow_while_they_run(two: Instance, program: str) -> Non
     pytest.importorskip("mpi4py")
     result = two.run("-n1", *SHARED, sys.executable, CLIENTS / "dynamic.py", program)
     assert result.lines == DYNAMIC[program]
+
+
+def test_a_pool_over_two_nodes_gets_workers_while_it_works(two: Instance) -> None:
+    pytest.importorskip("mpi4py")
+    result = two.run("-N2", "-n2", *SHARED, sys.executable, CLIENTS / "dynamic.py", "grows")
+    assert result.lines == DYNAMIC["grows"]
+
+
+def test_a_dask_cluster_gets_workers_while_it_works(two: Instance, tmp_path: Path) -> None:
+    pytest.importorskip("mpi4py")
+    pytest.importorskip("dask_mpi", reason="needs dask-mpi: pip install dask-mpi")
+    result = two.run(
+        "-N2", "-n4", "-o", "cpu-affinity=off", *SHARED, sys.executable, CLIENTS / "dask_grows.py", tmp_path
+    )
+    assert DASK in result.lines

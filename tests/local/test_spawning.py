@@ -197,6 +197,7 @@ def test_open_mpi_4_1_spawns(job: Launch, tmp_path: Path, nodes: int, tasks: int
 DYNAMIC = {
     "master": ["turn 0: 3.142", "turn 1: 3.142"],
     "pool": ["[1, 2, 3, 4, 5, 6, 7, 8]"],
+    "grows": [f"{sum(number * number for number in range(30))} 3"],
     "names": ["['hello from the one that connects', 'hello from the one that accepts']"],
 }
 
@@ -208,3 +209,14 @@ def test_mpi4py_programs_grow_while_they_run(job: Launch, program: str, nodes: i
     pytest.importorskip("mpi4py")
     result = job.run(f"-N{nodes}", f"-n{nodes}", sys.executable, CLIENTS / "dynamic.py", program)
     assert result.lines == DYNAMIC[program] and result.err == ""
+
+
+DASK = "done 780 with more than 2 workers: True"
+
+
+@pytest.mark.mpi5
+def test_a_dask_cluster_gets_workers_while_it_works(job: Launch) -> None:
+    pytest.importorskip("dask_mpi", reason="needs dask-mpi: pip install dask-mpi")
+    scratch = f"--env=DASK_TEMPORARY_DIRECTORY={job.directory}"  # dask leaves its locks there
+    result = job.run("-N2", "-n4", scratch, sys.executable, CLIENTS / "dask_grows.py", job.directory)
+    assert result.lines == [DASK], result
