@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cleaning import layout, left, stays
 from installed import MONITORED
+from installed import find_libpmix as libpmix
 from instance import CLIENTS, HEARTBEATS_SEEN, Instance
 from launching import LED
 
@@ -45,6 +47,17 @@ def test_a_file_that_nobody_writes_to_raises_an_alert_on_all_nodes(two: Instance
 @pytest.mark.parametrize("server", MONITORED, indirect=True)
 def test_heartbeats_that_stay_away_raise_the_event_that_was_asked_for(two: Instance, server: str) -> None:
     assert run(two, server, "heartbeats") == HEARTBEATS_SEEN
+
+
+@pytest.mark.parametrize("end", ["", "die"])
+def test_what_was_registered_is_removed_and_no_link_is_followed_out(
+    two: Instance, server: str, end: str, tmp_path: Path
+) -> None:
+    root = tmp_path / "root"
+    layout(root)
+    words = ("-o", "exit-timeout=none", "-o", f"pmix.libpmix={server}", sys.executable, CLIENTS / "cleans.py", root)
+    two.run("-n1", *words, *filter(None, [end]), code=137 if end else 0, env={"FLUXPMIX_LIBPMIX": server})
+    assert left(root) == stays("4.2" if server == libpmix("4.2") else "later")
 
 
 def test_a_kill_by_command_is_told_as_one(two: Instance, server: str) -> None:

@@ -16,7 +16,7 @@ from installed import VERSIONS
 from live import NSPACE, Live, compiled, library, lone_server, wait_for
 
 from fluxpmix.pmix import upcalls
-from fluxpmix.pmix.gate import Gate, _import_slot
+from fluxpmix.pmix.gate import Gate, import_slot
 from fluxpmix.pmix.library import Library, LibraryError
 from fluxpmix.pmix.types import Proc
 
@@ -131,7 +131,7 @@ def test_a_judge_that_fails_lets_nobody_in_and_is_reported(
 @EACH
 def test_the_gate_goes_with_the_server(version: str, tmp_path: Path) -> None:
     found = library(version)
-    slot = _import_slot(found, b"accept")
+    slot = import_slot(found, b"accept")
     before = slot[0]
     with Live(found, tmp_path, gate=lambda descriptor: None):
         assert slot[0] != before

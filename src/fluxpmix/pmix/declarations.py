@@ -75,6 +75,8 @@ void *dlopen(const char *, int);
 int dlclose(void *);
 int dlinfo(void *, int, void *);
 int mprotect(void *, size_t, int);
+/* for cleanup.py */
+void *opendir(const char *);
 /* for sensor.py: libpmix's own table of the functions that start and stop its monitors */
 extern struct { void *start; void *stop; } pmix_psensor;
 /* for munge.py */

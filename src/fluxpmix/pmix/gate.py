@@ -60,7 +60,7 @@ class Gate:
         self._knocks: dict[int, int] = {}  # by our end's port: the connection that is to come in
         self.refused = 0
         self.entered: deque[int] = deque(maxlen=_NEWCOMERS)  # let in, and not yet known to somebody by name
-        self._slot = _import_slot(library, b"accept")
+        self._slot = import_slot(library, b"accept")
         self._real = library.lib.accept
         self._saved = self._slot[0]
         # Kept for ever: libpmix's thread may be on its way in when the gate is taken down.
@@ -146,7 +146,7 @@ class _closing:
         self._sock.close()
 
 
-def _import_slot(library: Library, name: bytes) -> Any:
+def import_slot(library: Library, name: bytes) -> Any:
     """Return a `void **` to the address at which libpmix calls the imported function `name`."""
     ffi, lib = library.ffi, library.lib
     handle = lib.dlopen(os.fsencode(library.path), _RTLD_NOW_NOLOAD)

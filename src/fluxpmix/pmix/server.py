@@ -32,6 +32,7 @@ from fluxpmix.pmix.admission import (
     shut,
     withhold,
 )
+from fluxpmix.pmix.cleanup import keep_within
 from fluxpmix.pmix.completions import OPERATION_SUCCEEDED, SUCCESS, completions, report
 from fluxpmix.pmix.gate import Gate, Judge
 from fluxpmix.pmix.host_calls import HostCalls
@@ -153,6 +154,8 @@ class Server(HostCalls):
         send_at_once(self._ports)
         if upcalls.Monitor in self._serves:
             hand_up(library)
+        if upcalls.JobControl in self._serves:
+            keep_within(library)
 
     def close(self) -> None:
         """Answer what is open with an error and stop the server. Safe to call twice.
