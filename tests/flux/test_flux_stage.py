@@ -114,6 +114,30 @@ def test_bad_input_is_one_line(play: Stage, env: dict[str, str], tmpdir: str, sa
     assert len(lines) == 1 and says in lines[0], done.stderr
 
 
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("7", "-o pmix=7: an option of it is expected, one of pmix.libpmix, "),
+        ('["fanout"]', "-o pmix=['fanout']: an option of it is expected"),
+        ('{"libpmix":["a"]}', "-o pmix.libpmix=['a']: text is expected"),
+        ('{"fanout":"2"}', "-o pmix.fanout=2: a whole number from 2 to 65536 is expected"),
+        ('{"fanout":true}', "-o pmix.fanout=True: a whole number from 2 to 65536 is expected"),
+        ('{"exchange":3}', "-o pmix.exchange=3: one of auto, tree, bruck is expected"),
+        ('{"timeout":{"s":1}}', "-o pmix.timeout={'s': 1}: write a number with ms, s, m, h or d"),
+        ('{"timeout":-0.5}', "-o pmix.timeout=-0.5: write a number with ms, s, m, h or d"),
+        ('{"model":5}', "-o pmix.model=5: text is expected"),
+        ('{"stop":"exec"}', "-o pmix.stop=exec: init or app is expected; Flux stops tasks on exec by"),
+        ('{"pset":"left"}', "-o pmix.pset=left: a name is expected: pmix.pset.NAME=RANKS"),
+        ('{"pset":{"left":"1-x"}}', "-o pmix.pset={'left': '1-x'}: "),
+        ('{"trace":{}}', "-o pmix.trace={}: text is expected"),
+        ('{"oversubscribe":"perhaps"}', "-o pmix.oversubscribe=perhaps: on or off is expected"),
+    ],
+)
+def test_an_option_of_the_wrong_type_is_named_with_what_is_right(play: Stage, given: str, says: str) -> None:
+    (line,) = play.run("true", code=99, STAGE_OPTION_pmix=given).stderr.splitlines()
+    assert line.startswith(f"raise 1 pmix: {says}"), line
+
+
 def test_a_python_that_is_gone_is_named(play: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gone = replace(embedding.this_python(), executable="/nonexistent/python3", base="/nonexistent/base")
     monkeypatch.setattr(embedding, "this_python", lambda: gone)
