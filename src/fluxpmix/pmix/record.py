@@ -22,6 +22,14 @@ else:
     def dataclass_transform(**_options):
         return lambda cls: cls
 
+    _new = tuple.__new__
+    # What makes a named tuple of so many fields, but for their names.
+    _MAKERS = {
+        2: lambda _cls, a, b: _new(_cls, (a, b)),
+        3: lambda _cls, a, b, c: _new(_cls, (a, b, c)),
+        4: lambda _cls, a, b, c, d: _new(_cls, (a, b, c, d)),
+    }
+
     class _NamedTupleType(type):
         """Turns a class's annotations into the fields of a named tuple."""
 
@@ -30,9 +38,9 @@ else:
                 return super().__new__(mcs, name, (tuple,), namespace)
             fields = tuple(namespace.get("__annotations__", ()))
             defaults = tuple(namespace.pop(field) for field in fields if field in namespace)
-            names = ", ".join(fields)
-            make = eval(f"lambda _cls, {names}: _new(_cls, ({names},))", {"_new": tuple.__new__})
-            make.__defaults__ = defaults
+            template = _MAKERS[len(fields)]
+            code = template.__code__.replace(co_varnames=("_cls", *fields))  # to compile one takes ten times as long
+            make = type(template)(code, globals(), "__new__", defaults or None)
             namespace |= {field: property(itemgetter(at)) for at, field in enumerate(fields)}
             namespace |= {"__new__": make, "__slots__": (), "_fields": fields, "__match_args__": fields}
             return super().__new__(mcs, name, bases, namespace)

@@ -19,7 +19,6 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Callable, Sequence
-from math import inf
 from time import monotonic
 
 from fluxpmix.host.effects import Buffer, Frame, Launch, Level, Place
@@ -53,6 +52,7 @@ if TYPE_CHECKING:
     from fluxpmix.shell.flux.spawned import SpawnedTasks
     from fluxpmix.shell.server import Site
 
+_NEVER = float("inf")
 _PATIENCE = 60.0  # seconds for the first shell's part of the set-up
 _CREDENTIAL = 64  # characters
 _plugins: list[Plugin] = []  # for ever: C holds on to them
@@ -92,7 +92,7 @@ class Plugin:
         self._ranks: tuple[int, ...] = ()
         self._spawned: SpawnedTasks | None = None
         self._timer: Any = None
-        self._alarm = inf  # when it goes off
+        self._alarm = _NEVER  # when it goes off
         self._deadline: float | None = None  # when the driver wants to be woken
         self._limit = TimeLimit(api)
         self._listening: Listening | None = None  # since somebody asked
@@ -455,7 +455,7 @@ class Plugin:
             self._mail.shell_lost(shell, reason)
 
     def _timer_ended(self) -> None:
-        self._alarm = inf
+        self._alarm = _NEVER
         if self._deadline is None or self._driver is None:
             return
         if self._deadline <= monotonic():
