@@ -84,6 +84,13 @@ def test_a_path_that_is_asked_for_goes_before_the_variable(tmp_path: Path, monke
     assert load(path).path == path
 
 
+@pytest.mark.parametrize("below", ["", "lib", "lib64"])
+def test_the_directory_of_an_installation_will_do(tmp_path: Path, below: str) -> None:
+    (tmp_path / below).mkdir(exist_ok=True)
+    path = stub(tmp_path / below, "libpmix.so.2", "OpenPMIx 6.1.0")
+    assert load(str(tmp_path)).path == path
+
+
 def test_an_old_library_in_this_python_is_passed_over_for_the_systems(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,6 +148,11 @@ def test_a_variable_that_names_nothing_is_named(tmp_path: Path, monkeypatch: pyt
     path = str(tmp_path / "libpmix.so.2")
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, path)
     assert f"{path} (${ENVIRONMENT_VARIABLE}): no such file" in failure(LibraryNotFound)
+
+
+def test_a_directory_without_one_is_named(tmp_path: Path) -> None:
+    text = failure(LibraryNotFound, str(tmp_path))
+    assert f"{tmp_path} (asked for): a directory without libpmix.so.2, lib/libpmix.so.2" in text
 
 
 def test_a_name_that_the_loader_does_not_know_is_named() -> None:

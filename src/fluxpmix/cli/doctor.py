@@ -113,8 +113,10 @@ def _says(program: str) -> str:
         done = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"does not answer --version ({error})"
-    lines = (done.stdout or done.stderr).splitlines()
-    return lines[0].strip() if lines else f"says nothing to --version (exit code {done.returncode})"
+    lines = [text for line in (done.stdout or done.stderr).splitlines() if (text := line.strip(" *-"))]
+    if done.returncode:
+        return f"fails at --version (exit code {done.returncode}): {' '.join(lines)}"
+    return lines[0] if lines else "says nothing to --version"
 
 
 def _line(what: str, found: str) -> None:

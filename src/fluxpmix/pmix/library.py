@@ -84,7 +84,8 @@ def candidates(path: str | None = None) -> Iterator[tuple[str, str]]:
 def load(path: str | None = None) -> Library:
     """Load libpmix and return it; the same object for the same place.
 
-    `path` is a file, or a name for the system's loader. Raises `LibraryNotFound` or `LibraryTooOld`.
+    `path` is a file, the directory of an installation, or a name for the system's loader. Raises `LibraryNotFound`
+    or `LibraryTooOld`.
     """
     key = path or os.environ.get(ENVIRONMENT_VARIABLE, "")
     found = _loaded.get(key)
@@ -136,6 +137,15 @@ def _first(places: Iterator[tuple[str, str]]) -> Library:
     raise kind(f"no usable libpmix, version {oldest} or newer; tried {'; '.join(tried)}; {_REMEDY}")
 
 
+def _within(directory: str) -> str:
+    """Return the libpmix of an installation, of which this is the prefix or the directory of libraries."""
+    for below in ("", "lib", "lib64"):
+        file = os.path.join(directory, below, _SONAME)
+        if os.path.exists(file):
+            return file
+    raise LibraryNotFound(f"a directory without {_SONAME}, lib/{_SONAME} and lib64/{_SONAME}")
+
+
 def _open(place: str) -> Library:
     from fluxpmix.pmix import _declarations
 
@@ -143,6 +153,8 @@ def _open(place: str) -> Library:
 
     if os.sep in place and not os.path.exists(place):
         raise LibraryNotFound("no such file")
+    if os.path.isdir(place):
+        place = _within(place)
     try:
         # Never unloaded: its thread outlives a failed PMIx_Init, and Python's end closes what cffi opened.
         lib = ffi.dlopen(place, os.RTLD_NOW | os.RTLD_NODELETE)

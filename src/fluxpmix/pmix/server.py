@@ -145,7 +145,7 @@ class Server(HostCalls):
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
             with infos(library, directives) as array:
-                _used = True  # 4.2 aborts soon after a second PMIx_server_init, 5.0 in the finalize after it
+                _used = True  # 4.2 and 5.0 abort soon after a second PMIx_server_init, 6.1 refuses it
                 status = library.lib.PMIx_server_init(library.ffi.cast(module_type, module), array.pointer, array.count)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 RM_NAME = "fluxpmix"
 _DATASTORE = "PMIX_MCA_gds"
+_COMPRESSED = "PMIX_MCA_pcompress_base_limit"
 _SECURITY = "PMIX_MCA_psec"
 _SMALL = 1 << 16  # processes times local ones: what clients keep in all, in units of one process's data
 
@@ -311,8 +312,12 @@ class JobServer:
 
         Clients are not asked for munge's credentials: the gate knows whose they are. Where munge has gone and
         left its socket behind, libpmix would wait for it 2 s.
+
+        From 6.0 on libpmix compresses what fences move, where it has zlib. It does not pay: docs/scale.md.
         """
         wanted = {_SECURITY: "native"}
+        if self._library.version >= (6, 0):
+            wanted[_COMPRESSED] = str(1 << 40)  # bytes from which on
         if self._job.size * len(self.ranks) <= _SMALL and self._library.version >= (5, 0, 0):
             wanted[_DATASTORE] = "hash"
         fresh = {name: value for name, value in wanted.items() if name not in os.environ}
