@@ -14,6 +14,7 @@ from fluxpmix.cli.check.deaths import Wrong
 from fluxpmix.cli.check.trying import Family, Operation, Step, Trial
 from fluxpmix.pmix import attributes as a
 from fluxpmix.pmix.status import PmixError, PmixNotFound, PmixOutOfResource, PmixTimeout, Status
+from fluxpmix.pmix.structures import ProcInfo
 from fluxpmix.pmix.types import (
     RANK_WILDCARD,
     AppSpec,
@@ -192,6 +193,27 @@ def _unpublish_late(trial: Trial) -> None:
         trial.client.unpublish(["check.late"])
 
 
+def _publish_to_take_back(trial: Trial) -> None:
+    if not trial.rank:
+        trial.client.publish({"check.gone": "gone", "check.stays": "stays"})
+        trial.client.unpublish(["check.gone"])
+
+
+def _look_for_what_was_taken_back(trial: Trial) -> None:
+    if trial.rank == trial.size - 1:
+        trial.client.lookup(["check.stays"], {a.TIMEOUT: _SOON})
+        try:
+            found = trial.client.lookup(["check.gone"], {a.TIMEOUT: _SOON})
+        except PmixNotFound:
+            return
+        raise Wrong(f"{found!r} came, which was unpublished")
+
+
+def _unpublish_all(trial: Trial) -> None:
+    if not trial.rank:
+        trial.client.unpublish()
+
+
 # -- what several processes agree on -----------------------------------------------------------------
 
 
@@ -220,6 +242,24 @@ def _query(trial: Trial) -> None:
     names = next((str(info.value) for info in found if info.key == a.QUERY_NAMESPACES), "")
     if trial.client.proc.nspace not in names.split(","):
         raise Wrong(f"{trial.client.proc.nspace} is not among the namespaces {names!r}")
+
+
+def _query_processes(trial: Trial) -> None:
+    nspace = trial.client.proc.nspace
+    found = trial.client.query([QueryItem((a.QUERY_PROC_TABLE,), (Info(a.NSPACE, nspace),))])
+    rows = [row for info in found if isinstance(info.value, DataArray) for row in info.value.items]
+    ranks = sorted(row.proc.rank for row in rows if isinstance(row, ProcInfo) and row.proc.nspace == nspace)
+    if ranks != list(range(trial.size)):
+        raise Wrong(f"the table of a job of {trial.size} has the ranks {ranks}")
+
+
+def _resolve(trial: Trial) -> str:
+    nspace = trial.client.proc.nspace
+    nodes = trial.client.resolve_nodes(nspace)
+    peers = sorted(proc for node in nodes for proc in trial.client.resolve_peers(node, nspace))
+    if peers != trial.everybody:
+        raise Wrong(f"the nodes {', '.join(nodes)} have {len(peers)} of {trial.size} processes")
+    return f"{len(nodes)} nodes"
 
 
 def _log(trial: Trial) -> None:
@@ -334,12 +374,20 @@ FAMILIES = (
                 if each is not Persistence.INVALID
             ),
             Operation("lookup of what is not there", OPTIONAL, "publish", (_lookup_absent,)),
+            Operation(
+                "unpublish",
+                OPTIONAL,
+                "publish",
+                (_publish_to_take_back, _look_for_what_was_taken_back, _unpublish_all),
+            ),
             Operation("lookup that waits", OPTIONAL, "publish", (_lookup_waits, _unpublish_late)),
         )
     ),
     Family((Operation("group construct, destruct", OPTIONAL, "group", (_group,)),), together=True),
     Family((Operation("connect, disconnect", OPTIONAL, "connect", (_connect,)),), together=True),
     Family((Operation("query", OPTIONAL, "query", (_query,)),), together=True),
+    Family((Operation("query of all processes", OPTIONAL, "query", (_query_processes,)),), together=True),
+    Family((Operation("resolve nodes and peers", OPTIONAL, "resolve", (_resolve,)),), together=True),
     Family((Operation("log", OPTIONAL, "log", (_log,)),), together=True),
     Family((Operation("job control", OPTIONAL, "job control", (_job_control,)),), together=True),
     Family((Operation("process set", OPTIONAL, "process set", (_define_set, _find_set)),), together=True),
