@@ -9,7 +9,7 @@ import time
 from fluxpmix.pmix import attributes
 from fluxpmix.pmix.client import Client
 from fluxpmix.pmix.status import PmixError, PmixOutOfResource, Status, describe
-from fluxpmix.pmix.types import RANK_WILDCARD, AppSpec, Envar, Info, Proc, Scope
+from fluxpmix.pmix.types import RANK_WILDCARD, AppSpec, Envar, Info, Proc, Scope, find
 
 HERE = (sys.executable, __file__)
 SECONDS = 20
@@ -209,6 +209,41 @@ def completion(client: Client) -> None:
     )
     until(lambda: bool(told))
     say(f"{nspace == told[0]} {len(told)}")
+
+
+def limited(client: Client) -> None:
+    """Spawn what would run for ever, for a second."""
+    told: list[object] = []
+    client.register_event_handler(
+        [Status.EVENT_JOB_END], lambda _status, _source, infos: told.append(find(infos, attributes.JOB_TERM_STATUS))
+    )
+    limit = Info(attributes.JOB_TIMEOUT, 1, required=True)
+    client.spawn([app("sleep", count=2)], [limit, Info(attributes.NOTIFY_COMPLETION, True), *directives(sys.argv[2:])])
+    until(lambda: bool(told))
+    say(describe(told[0]))  # type: ignore[arg-type]
+
+
+def events(client: Client) -> None:
+    """Be told of all that happens to a job."""
+    told: list[tuple[int, str]] = []
+    codes = [Status.EVENT_JOB_START, Status.LAUNCH_COMPLETE, Status.EVENT_JOB_END]
+    client.register_event_handler(codes, lambda status, source, _infos: told.append((status, source.nspace)))
+    wanted = Info(attributes.NOTIFY_JOB_EVENTS, True, required=True)
+    nspace = client.spawn([app("where")], [wanted, *directives(sys.argv[2:])])
+    until(lambda: (Status.EVENT_JOB_END, nspace) in told)
+    say([describe(status) for status, source in told if source == nspace])
+
+
+def child_uneven(client: Client) -> None:
+    if client.proc.rank == 0:
+        sys.exit(3)
+    time.sleep(1000)
+
+
+def uneven(client: Client) -> None:
+    """Spawn two, of which one fails, and wait for a long time."""
+    client.spawn([app("uneven", count=2)])
+    time.sleep(1000)
 
 
 def nests(client: Client) -> None:

@@ -120,6 +120,16 @@ def test_the_end_is_told_to_whoever_asked(two: Instance) -> None:
     assert two.run("-n1", *CLIENT, "completion", f"{NODES}=2").lines == ["True 1"]
 
 
+def test_its_time_is_a_limit_of_flux(two: Instance) -> None:
+    two.run("-n1", *CLIENT, "limited", f"{NODES}=1")
+    assert ended(two, latest(two, 1)[0]).startswith("142")
+
+
+def test_who_asks_is_told_of_start_and_end(two: Instance) -> None:
+    lines = two.run("-n1", *CLIENT, "events", f"{NODES}=1").lines
+    assert lines == ["['PMIX_EVENT_JOB_START', 'PMIX_LAUNCH_COMPLETE', 'PMIX_EVENT_JOB_END']"]
+
+
 def test_a_child_ends_with_its_parent(two: Instance) -> None:
     two.run("-n1", "-o", "kill-timeout=0.5", *CLIENT, "leave", f"{NODES}=1")
     child = latest(two, 1)[0]

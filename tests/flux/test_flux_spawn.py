@@ -139,6 +139,28 @@ def test_a_shell_that_is_killed_takes_them_along(two: Instance, sleepers: Callab
     two.clean_up_after_a_killed_shell()
 
 
+@pytest.mark.parametrize(
+    ("option", "why"),
+    [
+        ("exit-on-error", "task 1.0 exited with exit code 3, and -o exit-on-error ends the job"),
+        ("exit-timeout=0.5s", "task 1.0 exited with exit code 3 0.5 s ago, but others of its job still run"),
+    ],
+)
+def test_the_jobs_policy_holds_for_spawned_tasks(two: Instance, option: str, why: str) -> None:
+    result = two.run("-n1", *SHARED, "-o", option, *CLIENT, "uneven", code=3)
+    assert why in result.err
+
+
+def test_a_job_ends_when_its_time_is_up(two: Instance) -> None:
+    lines = two.run("-N2", "-n2", *SHARED, *CLIENT, "limited", code=143).lines
+    assert [line for line in lines if line != "child sleeps"] == ["PMIX_ERR_TIMEOUT"] * 2
+
+
+def test_who_asks_is_told_of_start_and_end(two: Instance) -> None:
+    lines = two.run("-N2", "-n2", *SHARED, *CLIENT, "events").lines
+    assert lines[-2:] == ["['PMIX_EVENT_JOB_START', 'PMIX_LAUNCH_COMPLETE', 'PMIX_EVENT_JOB_END']"] * 2
+
+
 # -- MPI -----------------------------------------------------------------------------------------------
 
 

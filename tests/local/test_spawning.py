@@ -129,6 +129,16 @@ def test_the_end_of_a_job_is_told_to_whoever_asked(job: Launch, library: list[st
     assert lines[-2:] == ["True 1", "True 1"]
 
 
+def test_a_job_ends_when_its_time_is_up(job: Launch, library: list[str]) -> None:
+    lines = job.run("-N2", "-n2", *library, sys.executable, CLIENT, "limited", code=143).lines
+    assert [line for line in lines if line != "child sleeps"] == ["PMIX_ERR_TIMEOUT"] * 2
+
+
+def test_who_asks_is_told_of_start_and_end(job: Launch, library: list[str]) -> None:
+    lines = job.run("-N2", "-n2", *library, sys.executable, CLIENT, "events").lines
+    assert lines[-2:] == ["['PMIX_EVENT_JOB_START', 'PMIX_LAUNCH_COMPLETE', 'PMIX_EVENT_JOB_END']"] * 2
+
+
 @pytest.mark.parametrize("nodes", [1, 2])
 def test_children_end_with_their_parent(job: Launch, nodes: int) -> None:
     result = job.run(f"-N{nodes}", f"-n{nodes}", sys.executable, CLIENT, "leave")

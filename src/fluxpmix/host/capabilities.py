@@ -124,6 +124,7 @@ def spawns(host: Host) -> Spawns:
         add=host.add_job,
         remove=host.remove_job,
         ended=lambda: host.get(failures).ended,
+        timed_out=host.get(failures).timed_out,
         place=host.place,
         as_jobs=host.spawn_jobs,
     )

@@ -104,6 +104,7 @@ class Launch(Record):
     parent_first: int | None
     notify: bool
     separate: bool
+    job_events: bool = False  # the asker hears of its start, too
     place: Place | None = None  # of a job that is a Flux job of its own, and has shells of its own
 
     @property

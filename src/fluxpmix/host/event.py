@@ -161,3 +161,9 @@ def _is_event(body: Any) -> bool:
 
 
 _RANGES = frozenset(map(int, Range))
+
+
+def told(whom: Sequence[Proc], status: int, source: Proc, infos: Infos) -> Notify:
+    """Return what tells these of a shell's processes of an event of the host's, and nobody else."""
+    custom = Info(attributes.EVENT_CUSTOM_RANGE, DataArray(DataType.PROC, tuple(whom)))
+    return Notify(status, source, Range.CUSTOM, (custom, *infos, _MARK))

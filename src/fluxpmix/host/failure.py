@@ -28,14 +28,14 @@ from collections.abc import Callable, Iterable, Sequence
 from fluxpmix.host import wire
 from fluxpmix.host.capability import Capability
 from fluxpmix.host.directory import Directory, Member
-from fluxpmix.host.effects import Effect, JobEnded, Notify, Send
-from fluxpmix.host.event import TOLD, Events
+from fluxpmix.host.effects import Effect, JobEnded, Send
+from fluxpmix.host.event import Events, told
 from fluxpmix.host.frames import NO_DIGEST, Message, Tag, encode
 from fluxpmix.host.spread import Spread
 from fluxpmix.job.model import Job
 from fluxpmix.pmix import attributes
 from fluxpmix.pmix.status import Status
-from fluxpmix.pmix.types import RANK_UNDEF, DataArray, DataType, Info, Infos, Proc, Range
+from fluxpmix.pmix.types import RANK_UNDEF, DataArray, DataType, Info, Infos, Proc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ _BY_SIGNAL = int(Status.ERR_PROC_ABORTED_BY_SIG)
 _UNFINALIZED = int(Status.ERR_PROC_TERM_WO_SYNC)
 _NONZERO = int(Status.ERR_EXIT_NONZERO_TERM)
 _BY_COMMAND = int(Status.ERR_PROC_KILLED_BY_CMD)
+_TIMED_OUT = int(Status.ERR_TIMEOUT)
 _ABORTED = int(Status.ERR_PROC_ABORTED)
 _STATUSES = (ORDINARY, _BY_SIGNAL, _UNFINALIZED, _NONZERO, _ABORTED, _BY_COMMAND)
 # Seconds that an ordinary end may wait for others, and that are between two messages of one shell.
@@ -134,6 +135,11 @@ class Failures(Capability):
             self._job_started = True
             infos = (Info(attributes.NSPACE, self._nspace), Info(attributes.EVENT_NON_DEFAULT, True))
             self._events.tell(int(Status.EVENT_JOB_START), Proc(self._nspace, RANK_UNDEF), infos, out)
+
+    def timed_out(self, first: int) -> None:
+        """The time of a spawned job is up: its processes are being ended."""
+        if self._left.get(first):
+            self._statuses.setdefault(first, (_TIMED_OUT, first, 0))
 
     def watch(self, member: Member, watcher: Proc) -> None:
         """Tell `watcher` when a spawned job has ended."""
@@ -303,9 +309,7 @@ class Failures(Capability):
     def _tell_some(self, whom: Sequence[Proc], status: int, source: Proc, infos: Infos, out: list[Effect]) -> None:
         """Tell an event to these of this shell's processes, and nobody else."""
         if whom:
-            custom = Info(attributes.EVENT_CUSTOM_RANGE, DataArray(DataType.PROC, tuple(whom)))
-            told = Info(TOLD, True, DataType.BOOL)
-            out.append(Notify(status, source, Range.CUSTOM, (custom, *infos, told)))
+            out.append(told(whom, status, source, infos))
 
     def _are_ends(self, body: Any) -> bool:
         return type(body) is tuple and all(

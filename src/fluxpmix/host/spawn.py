@@ -32,18 +32,22 @@ from fluxpmix.host.effects import (
     Register,
     Reply,
     Send,
+    Signal,
     Start,
     Welcome,
     Withdraw,
 )
+from fluxpmix.host.event import told
 from fluxpmix.host.frames import NO_DIGEST, Message, Tag, encode
+from fluxpmix.host.joblimit import JobLimits
 from fluxpmix.host.publication import Refused
 from fluxpmix.host.spread import Spread
 from fluxpmix.host.submission import Arrival, Submissions
 from fluxpmix.host.world import World, pack_launch, unpack_launch
 from fluxpmix.job.model import App, Job, spawned
+from fluxpmix.pmix import attributes
 from fluxpmix.pmix.status import Status
-from fluxpmix.pmix.types import AppSpec, Info, Proc
+from fluxpmix.pmix.types import RANK_UNDEF, AppSpec, Info, Proc
 from fluxpmix.pmix.upcalls import Spawn
 
 TYPE_CHECKING = False
@@ -56,14 +60,14 @@ if TYPE_CHECKING:
 
 SUCCESS = int(Status.SUCCESS)
 LOST = int(Status.ERR_LOST_CONNECTION)
-REGISTER, START, DROP = 1, 2, 3
+REGISTER, START, DROP, END = 1, 2, 3, 4
 FIRST_SHELL = 0
 
 
 class _Pending:
     """A launch as the first shell sees it: who is awaited for the step under way."""
 
-    __slots__ = ("awaited", "deadline", "launch", "shell", "step", "ticket", "token", "world")
+    __slots__ = ("awaited", "deadline", "launch", "limit", "shell", "step", "ticket", "token", "world")
 
     def __init__(
         self, launch: Launch, shell: int, token: int, deadline: float | None, ticket: int | None = None
@@ -74,6 +78,7 @@ class _Pending:
         self.deadline = deadline
         self.ticket = ticket  # of a Flux job of its own
         self.world = b""  # what its shells are to be told
+        self.limit: float | None = None  # PMIX_JOB_TIMEOUT
         self.step = REGISTER
         self.awaited: set[int] = set()
 
@@ -93,13 +98,14 @@ class Spawns(Capability):
         add: Callable[[Launch, float, list[Effect]], None],
         remove: Callable[[Launch], None],
         ended: Callable[[], Sequence[int]] = tuple,
+        timed_out: Callable[[int], None] = lambda _first: None,
         place: Place | None = None,
         as_jobs: bool = False,
     ) -> None:
         """`running(shell)` counts what runs on a shell; `add` and `remove` make a job known and forgotten.
 
-        `ended()` are the processes that have ended; `place` is where the first job is reached
-        (`submission.py`); `as_jobs`: all that is spawned is a Flux job of its own.
+        `ended()` are the processes that have ended, `timed_out(first)` hears of jobs whose time is up; `place` is
+        where the first job is reached (`submission.py`); `as_jobs`: all that is spawned is a Flux job of its own.
         """
         self._directory = directory
         self._job = job
@@ -109,6 +115,7 @@ class Spawns(Capability):
         self._add = add
         self._remove = remove
         self._ended = ended
+        self._timed_out = timed_out
         self._place = place
         self._as_jobs = as_jobs
         self._submissions = Submissions(directory, job, place)
@@ -117,6 +124,7 @@ class Spawns(Capability):
         self._tokens = 0
         self._launches: dict[int, Launch] = {}  # by first number: not over, as far as this shell knows
         self._started: set[int] = set()
+        self._limits = JobLimits()
         self._told: list[Launch] = []  # at the first shell: what all have been told of
         self._pending: dict[int, _Pending] = {}
         self._made = 0
@@ -129,9 +137,9 @@ class Spawns(Capability):
 
     @property
     def deadline(self) -> float | None:
-        own = self._submissions.deadline
-        all_shells = min((one.deadline for one in self._pending.values() if one.deadline is not None), default=own)
-        return all_shells if own is None or all_shells is None else min(own, all_shells)
+        moments = [one.deadline for one in self._pending.values()]
+        moments += (self._submissions.deadline, self._limits.deadline)
+        return min((moment for moment in moments if moment is not None), default=None)
 
     # -- the asker's shell ---------------------------------------------------------------------------
 
@@ -157,6 +165,8 @@ class Spawns(Capability):
     def _answered(self, token: int, status: int, nspace: str, out: list[Effect]) -> None:
         upcall = self._asked.pop(token, None)
         if upcall is not None:
+            if status == SUCCESS:
+                self._tell_start(nspace, out)
             out.append(Reply(upcall, status, nspace if status == SUCCESS else None))
 
     # -- the first shell: decisions --------------------------------------------------------------------
@@ -177,7 +187,9 @@ class Spawns(Capability):
             out.append(Log(Level.WARNING, f"PMIx_Spawn by {proc} is refused: {error}"))
             self._answer(shell, token, status, "", out)
             return
-        self._open(_Pending(launch, shell, token, deadline), now, out)
+        one = _Pending(launch, shell, token, deadline)
+        one.limit = wanted.job_timeout
+        self._open(one, now, out)
 
     def _open(self, one: _Pending, now: float, out: list[Effect]) -> None:
         launch = one.launch
@@ -261,8 +273,9 @@ class Spawns(Capability):
             wanted.commands if own is None else (),
             asker,
             None if parent is None else parent.first,
-            wanted.notify,
+            wanted.notify or wanted.job_events,
             wanted.separate,
+            wanted.job_events,
             None if own is None else own.place,
         )
 
@@ -307,6 +320,7 @@ class Spawns(Capability):
                 out.append(Welcome(one.launch, one.world))
             return
         del self._pending[first]
+        self._limits.begin(first, one.limit, now)
         self._answer(one.shell, one.token, SUCCESS, one.launch.job.nspace, out)
 
     def _fail(self, one: _Pending, status: int, why: str, now: float, out: list[Effect]) -> None:
@@ -355,6 +369,22 @@ class Spawns(Capability):
             block = (self._me, wire.encode(why))
             self._send(FIRST_SHELL, Message(Tag.LAUNCHED, step, first, NO_DIGEST, status, (block,)), out)
 
+    def _end(self, launch: Launch, signum: Any, out: list[Effect]) -> None:
+        """A job's time is up: signal its processes here."""
+        if type(signum) is int and 0 < signum < 65:
+            mine = tuple(launch.first + rank for rank in launch.job.ranks(self._me))
+            self._timed_out(launch.first)
+            if mine:
+                out.append(Signal(signum, mine))
+
+    def _tell_start(self, nspace: str, out: list[Effect]) -> None:
+        """Tell the asker, which is of this shell, of the start of its job, if it wants that."""
+        launch = next((each for each in self._launches.values() if each.job.nspace == nspace), None)
+        if launch is not None and launch.job_events:
+            infos = (Info(attributes.NSPACE, nspace), Info(attributes.EVENT_NON_DEFAULT, True))
+            for status in (Status.EVENT_JOB_START, Status.LAUNCH_COMPLETE):
+                out.append(told((launch.asker,), int(status), Proc(nspace, RANK_UNDEF), infos))
+
     # -- frames ----------------------------------------------------------------------------------------
 
     def receive(self, source: int, message: Message, now: float, out: list[Effect]) -> str | None:
@@ -386,7 +416,9 @@ class Spawns(Capability):
         step, first, body = content
         launch = self._launches.get(first)
         if step != REGISTER:
-            if launch is not None:
+            if launch is not None and step == END:
+                self._end(launch, body, out)
+            elif launch is not None:
                 self._step(step, launch, now, out)
             return None
         try:
@@ -416,6 +448,11 @@ class Spawns(Capability):
                 self._fail(one, LOST, f"shell {shell} is lost", now, out)
 
     def tick(self, now: float, out: list[Effect]) -> None:
+        for first, signum in self._limits.due(now):
+            launch = self._launches[first]
+            if not set(range(first, first + launch.job.size)).issubset(self._ended()):
+                self._spread.send(None, (END, first, signum), out)
+                self._end(launch, signum, out)
         for ticket, waiting in list(self._submissions.waiting.items()):
             if waiting.deadline is not None and waiting.deadline <= now:
                 out.append(Withdraw(ticket, "it has not started in the time that PMIx_Spawn was given"))
@@ -487,4 +524,4 @@ def _all(items: Any, kind: type) -> bool:
 
 
 def _is_step(body: Any) -> bool:
-    return type(body) is tuple and len(body) == 3 and body[0] in (REGISTER, START, DROP) and type(body[1]) is int
+    return type(body) is tuple and len(body) == 3 and body[0] in (REGISTER, START, DROP, END) and type(body[1]) is int

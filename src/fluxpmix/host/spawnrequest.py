@@ -103,6 +103,8 @@ class Wanted(Record):
     notify: bool
     separate: bool
     timeout: float | None
+    job_timeout: float | None  # from when it runs
+    job_events: bool  # PMIX_NOTIFY_JOB_EVENTS
     resources: wantedresources.Resources | None  # of its own; None: those that the asker's job has
 
 
@@ -116,7 +118,6 @@ def read(proc: Proc, directives: Infos, apps: Sequence[AppSpec]) -> Wanted:
         if info.required and info.key not in _HARMLESS:
             raise Refused(Status.ERR_NOT_SUPPORTED, f"{info.key} is required, but not supported")
     parent = find(directives, a.PARENT_ID)
-    seconds = find(directives, a.SPAWN_TIMEOUT) or find(directives, a.TIMEOUT)
     common = _changes(directives)
     return Wanted(
         parent if isinstance(parent, Proc) else proc,
@@ -125,9 +126,19 @@ def read(proc: Proc, directives: Infos, apps: Sequence[AppSpec]) -> Wanted:
         _oversubscription((*directives, *(info for app in apps for info in app.directives))),
         is_true(directives, a.NOTIFY_COMPLETION),
         is_true(directives, a.SPAWN_CHILD_SEP),
-        float(seconds) if type(seconds) is int and seconds > 0 else None,
+        _seconds(find(directives, a.SPAWN_TIMEOUT) or find(directives, a.TIMEOUT)),
+        _seconds(find(directives, a.JOB_TIMEOUT)),
+        is_true(directives, a.NOTIFY_JOB_EVENTS),
         wantedresources.read((*directives, *(info for app in apps for info in app.directives))),
     )
+
+
+def _seconds(value: object) -> float | None:
+    if value is None:
+        return None
+    if type(value) is not int or value < 0:
+        raise Refused(Status.ERR_BAD_PARAM, f"a time of {value!r}: seconds are expected")
+    return float(value) or None
 
 
 def _command(app: AppSpec, common: tuple[EnvarChange, ...]) -> Command:

@@ -71,6 +71,8 @@ class Submissions:
                 Status.ERR_NOT_SUPPORTED, "the applications of a job of its own are all mapped in the same way"
             )
         resources = wanted.resources or Resources()
+        if resources.seconds is None:
+            resources = replace(resources, seconds=wanted.job_timeout)
         self._tickets += 1
         self.waiting[self._tickets] = Submitted(wanted, asker, shell, token, deadline)
         out.append(Submit(self._tickets, wanted.commands, wanted.policies[0], resources, self._job.apps[0].wdir))

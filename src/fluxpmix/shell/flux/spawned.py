@@ -18,6 +18,7 @@ from struct import Struct
 from fluxpmix.host.effects import Launch, Level
 from fluxpmix.pmix.light import partial, signal
 from fluxpmix.shell.flux.api import Shell
+from fluxpmix.shell.flux.exitpolicy import ExitPolicy
 from fluxpmix.shell.flux.spawnedoutput import SpawnedOutput
 from fluxpmix.shell.flux.starter import DONE, EXITED, FAILED, OUTPUT, RUN, SIGNAL, STARTED
 from fluxpmix.shell.local import tasks
@@ -44,6 +45,7 @@ class SpawnedTasks:
         self._shell = shell
         self._driver = driver
         self._output = SpawnedOutput(api, own_task)
+        self._policy = ExitPolicy(api)
         self._environment = api.environment()
         self._found: dict[int, list[tuple[str, dict[str, str]]]] = {}  # by first number: path and environment
         self._jobs: dict[int, Launch] = {}  # by first number, that have not ended
@@ -155,6 +157,7 @@ class SpawnedTasks:
 
     def job_ended(self, first: int) -> None:
         """All processes of a job have ended, on all shells, or it came to nothing: end those that it has spawned."""
+        self._policy.job_ended(first)
         timer = self._timers.pop(first, None)
         if timer is not None:
             self._api.stop_watching(timer)
@@ -201,6 +204,7 @@ class SpawnedTasks:
             self._api.stop_watching(watcher)
         self._watchers.clear()
         self._timers.clear()
+        self._policy.close()
         self._settling = None
         if self._socket is not None:
             self._socket.close()
@@ -263,14 +267,15 @@ class SpawnedTasks:
         self._running.discard(number)
         name, first = self._tasks[number]
         code = tasks.exit_code(wait_status)
+        signum = wait_status & 0x7F
+        how = f"task {name} " + (f"was killed by signal {signum}" if signum else f"exited with exit code {code}")
         if code > self._failed[0] and first not in self._dropped:
-            how = (
-                f"was killed by signal {wait_status & 0x7F}" if wait_status & 0x7F else f"exited with exit code {code}"
-            )
             if not self._failed[0]:
                 self._api.hold(_HOLD)  # until that has been told
-            self._failed = code, f"task {name} {how}"
+            self._failed = code, how
         self._driver.task_exited(number, wait_status)
+        if first in self._jobs and first not in self._dropped:
+            self._policy.task_ended(first, how, code)
 
     def _done(self, number: int) -> None:
         if self._tasks.pop(number, None) is not None:
