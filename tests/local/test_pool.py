@@ -66,12 +66,13 @@ barrier = {[sys.executable, "-m", "fluxpmix.cli.main", "pmi", "barrier"]!r}
 with fluxpmix.Launcher() as l:
     for turn in range(3):
         assert l.run(barrier, ntasks=2, quiet=True, output='/dev/null', setopt={{'libpmix': {library!r}}}) == 0
-    before = state()
+    before = min(time.sleep(0.05) or state() for _ in range(20))  # when all has been put away
     for turn in range(30):
         assert l.run(['true'], ntasks=4, setopt={{'libpmix': {library!r}}}) == 0
         assert l.run(barrier, ntasks=1, output='/dev/null', setopt={{'libpmix': {library!r}}}) == 0
-    after = state()
-    assert before[:2] == after[:2], (before, after)
+    until = time.monotonic() + 20
+    while (after := state())[:2] != before[:2]:  # a shell puts its things away while the program goes on
+        assert time.monotonic() < until, (before, after)
     assert after[2] - before[2] < 16, (before, after)  # MiB, of what is shared too
     files = [name for _, _, names in os.walk(os.environ['TMPDIR']) for name in names]
     assert len(files) < 10, files

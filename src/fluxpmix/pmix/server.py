@@ -157,9 +157,10 @@ class Server(HostCalls):
         if upcalls.JobControl in self._serves:
             keep_within(library)
 
-    def close(self) -> None:
+    def close(self, *, exiting: bool = False) -> None:
         """Answer what is open with an error and stop the server. Safe to call twice.
 
+        With `exiting` the process ends now, and its end is what stops libpmix: files of it stay where they are.
         Where clients have connected to each other, or one was dropped before it finalized, libpmix's thread
         goes on until the process ends: see below.
 
@@ -177,7 +178,7 @@ class Server(HostCalls):
         atexit.unregister(self.close)
         # Never after a connect, or with a collective that will not end: 4.2 and 5.0 then go round for ever in
         # their list of collectives, or use what they have freed.
-        status = SUCCESS if self.stays_up else self._library.lib.PMIx_server_finalize()
+        status = SUCCESS if exiting or self.stays_up else self._library.lib.PMIx_server_finalize()
         self._open_gate()
         self._completions.progress_thread = None
         self._handlers.clear()

@@ -58,6 +58,7 @@ class Site(Record):
     job_infos: Infos = ()  # besides the registration: what the carrier's users expect to find
     server_directives: Mapping[str, Any] = {}
     keeper: Keeper | None = None  # of a server that other jobs have after this one
+    exits: bool = False  # the process ends with the job, and somebody else removes `tmpdir`
 
 
 def stops(stop: str | None) -> Infos:
@@ -274,6 +275,9 @@ class JobServer:
         """Deregister the jobs and stop the server. Safe to call twice, or on one never opened."""
         server, self._server = self._server, None
         if server is None:
+            return
+        if self._site.exits:
+            server.close(exiting=True)
             return
         for proc in sorted(self._clients):
             server.deregister_client(proc)

@@ -235,6 +235,7 @@ class JobShell:
             packages={rank: machine.package_of(cpus) for rank, cpus in self._bindings.items()},
             gate=Guard(self._refused, version=library.version, nspace=self._job.nspace, by_process=not munge),
             keeper=self._keeper,
+            exits=self._keeper is None,
             job_infos=stops(request.stop),
         )
         ends_at = None if request.time_limit is None else self.now() + request.time_limit

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import _socket
 import array
+import gc
 import os
 import pickle
 import sys
@@ -230,5 +231,6 @@ def _serve(sock: _socket.socket, directory: str) -> NoReturn:
         rest = [_socket.socket(fileno=fd) for fd in take_streams(descriptors)]
         code = JobShell(plan, rank, rest[0], rest[1] if rest[1:] else None, keeper).run()
         os.chdir("/")
+        gc.collect(1)  # what a job leaves refers to itself; while nobody waits is the time for it
     jobdir.remove(directory)
     os._exit(code)
