@@ -7,9 +7,11 @@ only. To add one, write its steps and name it in `FAMILIES`, or in `LAST` where 
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 import time
 
+from fluxpmix.cli.check import hearing
 from fluxpmix.cli.check.deaths import Wrong
 from fluxpmix.cli.check.trying import Family, Operation, Step, Trial
 from fluxpmix.pmix import attributes as a
@@ -272,6 +274,23 @@ def _job_control(trial: Trial) -> None:
         trial.client.job_control([trial.client.job], {a.JOB_CTRL_SIGNAL: _SIGCONT})
 
 
+def _pause(trial: Trial) -> str | None:
+    if trial.size < 2:
+        return "needs 2 ranks"
+    if not trial.rank:
+        for action in (a.JOB_CTRL_PAUSE, a.JOB_CTRL_RESUME):
+            trial.client.job_control([trial.proc(trial.size - 1)], {action: True})
+    return None
+
+
+def _credential(trial: Trial) -> None:
+    client = trial.client
+    found = client.validate_credential(client.credential())
+    user = next((info.value for info in found if info.key == a.USERID), None)
+    if user != os.geteuid():
+        raise Wrong(f"the credential of user {os.geteuid()} is said to be of {user}")
+
+
 def _define_set(trial: Trial) -> None:
     if not trial.rank:
         trial.client.job_control(map(trial.proc, _some(trial)), {a.JOB_CTRL_DEFINE_PSET: "check.even"})
@@ -390,11 +409,19 @@ FAMILIES = (
     Family((Operation("resolve nodes and peers", OPTIONAL, "resolve", (_resolve,)),), together=True),
     Family((Operation("log", OPTIONAL, "log", (_log,)),), together=True),
     Family((Operation("job control", OPTIONAL, "job control", (_job_control,)),), together=True),
+    Family((Operation("pause and resume", OPTIONAL, "job control", (_pause,)),), together=True),
+    Family((Operation("credential", OPTIONAL, "credential", (_credential,)),), together=True),
     Family((Operation("process set", OPTIONAL, "process set", (_define_set, _find_set)),), together=True),
     Family((Operation("spawn", OPTIONAL, "spawn", (_spawn,)),), together=True),
 )
 # Tried when all else is reported: Slurm's PMIx ends the job at the first event, mpirun 4.1 at a spawn that fails.
 LAST = (
     Family((Operation("events", OPTIONAL, "events", (_listen, _raise, _listen_no_more)),), together=True),
+    Family(
+        (Operation("output of another process", OPTIONAL, "output", (hearing.pull, hearing.print_line)),), together=True
+    ),
+    Family(
+        (Operation("heartbeats", OPTIONAL, "monitor", (hearing.watch, hearing.hear, _listen_no_more)),), together=True
+    ),
     Family((Operation("spawn of what is not there", OPTIONAL, "spawn", (_spawn_nothing,)),), together=True),
 )

@@ -1,0 +1,62 @@
+"""What processes hear of each other by their host: output that is pulled, heartbeats that stay away. `operations.py`
+names these steps."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+from fluxpmix.cli.check.deaths import Wrong
+from fluxpmix.cli.check.trying import Trial
+from fluxpmix.pmix import attributes as a
+from fluxpmix.pmix.status import Status
+from fluxpmix.pmix.types import DataType, Info, IofChannel, Proc
+
+SOON = 3  # seconds, for what must come to an end by itself
+
+_LINE = b"flux-pmix check: this line came by PMIx_IOF_pull\n"
+
+
+def pull(trial: Trial) -> None:
+    """Have the first rank listen to the last."""
+    if not trial.rank:
+        came = trial.kept["came"] = threading.Event()
+        heard: list[bytes] = []
+
+        def handler(_channel: object, _source: Proc, data: bytes, _infos: object) -> None:
+            heard.append(data)
+            if _LINE.strip() in b"".join(heard):
+                came.set()
+
+        trial.kept["pull"] = trial.client.iof_pull([trial.proc(trial.size - 1)], IofChannel.STDERR, handler)
+
+
+def print_line(trial: Trial) -> str | None:
+    """Have the last rank print a line, which the first is to hear."""
+    if trial.size < 2:
+        return "needs 2 ranks"
+    if trial.rank == trial.size - 1:
+        os.write(2, _LINE)
+    if not trial.rank:
+        if not trial.kept["came"].wait(SOON):
+            raise Wrong(f"what rank {trial.size - 1} printed did not come in {SOON} s")
+        trial.client.iof_deregister(trial.kept["pull"])
+    return None
+
+
+def watch(trial: Trial) -> None:
+    """Have the first rank's heartbeats monitored; it sends none, and all others are to hear of that."""
+    came = trial.kept["came"] = threading.Event()
+    trial.kept["handler"] = trial.client.register_event_handler([Status.MONITOR_HEARTBEAT_ALERT], lambda *_: came.set())
+    if not trial.rank:
+        every = Info(a.MONITOR_HEARTBEAT_TIME, 1, DataType.UINT32)
+        trial.client.monitor(Info(a.MONITOR_HEARTBEAT, True), Status.MONITOR_HEARTBEAT_ALERT, [every])
+
+
+def hear(trial: Trial) -> str | None:
+    """Wait for the alert; libpmix itself does not tell the one that is silent."""
+    if trial.size < 2:
+        return "needs 2 ranks"
+    if not trial.kept["came"].wait(SOON) and trial.rank:
+        raise Wrong(f"rank 0 sent no heartbeat, and nobody said so in {SOON} s")
+    return None
