@@ -246,6 +246,35 @@ def uneven(client: Client) -> None:
     time.sleep(1000)
 
 
+def allocation(client: Client) -> None:
+    """Get a node, spawn there, and give it back."""
+    if client.proc.rank:
+        client.fence()
+        return
+
+    def attempt(count: int) -> str:
+        try:
+            return client.spawn([app("where", count=count)], [*there, Info(attributes.NOTIFY_COMPLETION, True)])
+        except PmixError as error:
+            return describe(error.status)
+
+    told: list[str] = []
+    client.register_event_handler([Status.EVENT_JOB_END], lambda _status, source, _infos: told.append(source.nspace))
+    answer = client.allocate(1, [Info(attributes.ALLOC_NUM_NODES, 1), Info(attributes.ALLOC_REQ_ID, "mine")])
+    there = [Info(attributes.ALLOC_ID, find(answer, attributes.ALLOC_ID))]
+    say(f"{find(answer, attributes.ALLOC_REQ_ID)} is {there[0].value}")
+    say(attempt(3))
+    nspace = attempt(2)
+    until(lambda: nspace in told)
+    client.allocate(3, there)
+    until(lambda: attempt(1) == "PMIX_ERR_NOT_FOUND")
+    try:
+        client.allocate(3, [Info(attributes.ALLOC_ID, "none")])
+    except PmixError as error:
+        say(describe(error.status))
+    client.fence()
+
+
 def nests(client: Client) -> None:
     nspace = client.spawn([app("nests", sys.argv[2])])
     client.connect([client.proc, everyone(nspace)])

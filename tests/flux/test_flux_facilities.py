@@ -31,7 +31,7 @@ def test_a_credential_is_valid_on_another_node_and_a_forged_one_nowhere(two: Ins
 
 def test_flux_gives_the_job_more_time(two: Instance, server: str) -> None:
     lines = run(two, server, "time", options=("-t", "60s"))
-    assert lines == ["0 extended mine", "0 new PMIX_ERR_NOT_SUPPORTED"]
+    assert lines == ["0 extended mine", "0 new PMIX_ERR_OUT_OF_RESOURCE"]
     log = two.flux("job", "eventlog", "--format=json", two.flux("job", "last"))
     updates = [event["context"] for event in map(json.loads, log.splitlines()) if event["name"] == "jobspec-update"]
     assert updates == [{"attributes.system.duration": 160.0}]

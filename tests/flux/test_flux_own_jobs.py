@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -25,7 +26,11 @@ def latest(instance: Instance, count: int) -> list[str]:
 
 
 def printed(instance: Instance, job: str) -> list[str]:
-    return sorted(instance.flux("job", "attach", job).splitlines())
+    """What a job has printed, however it ended."""
+    done = subprocess.run(
+        ["flux", "job", "attach", job], env=instance.job_environment(), capture_output=True, text=True, timeout=30
+    )
+    return sorted(done.stdout.splitlines())
 
 
 def ended(instance: Instance, job: str) -> str:
@@ -128,6 +133,16 @@ def test_its_time_is_a_limit_of_flux(two: Instance) -> None:
 def test_who_asks_is_told_of_start_and_end(two: Instance) -> None:
     lines = two.run("-n1", *CLIENT, "events", f"{NODES}=1").lines
     assert lines == ["['PMIX_EVENT_JOB_START', 'PMIX_LAUNCH_COMPLETE', 'PMIX_EVENT_JOB_END']"]
+
+
+@pytest.mark.parametrize("tasks", [1, 2])
+def test_an_allocation_is_a_job_to_spawn_into_and_to_give_back(two: Instance, tasks: int) -> None:
+    lines = two.run("-N1", f"-n{tasks}", *CLIENT, "allocation").lines
+    held = latest(two, 1)[0]
+    name = two.flux("job", "id", "--to=f58plain", held)
+    assert lines == sorted([f"mine is {name}", "PMIX_ERR_OUT_OF_RESOURCE", "PMIX_ERR_NOT_FOUND"])
+    assert printed(two, held) == ["0 on node 1", "1 on node 1"]
+    assert "has released it" in ended(two, held)
 
 
 def test_a_child_ends_with_its_parent(two: Instance) -> None:

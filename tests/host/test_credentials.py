@@ -8,7 +8,7 @@ import pytest
 from simulator import NSPACE, Network
 
 from fluxpmix.host.credential import MUNGE, TOKEN
-from fluxpmix.host.effects import Effect, Extend, Seal, Unseal
+from fluxpmix.host.effects import Effect, Extend, Seal, Signal, Unseal
 from fluxpmix.host.host import Host
 from fluxpmix.pmix import attributes as a
 from fluxpmix.pmix.status import Status
@@ -30,7 +30,7 @@ class Proving(Network):
 
     def perform(self, shell: int, effects: list[Effect]) -> None:
         super().perform(shell, effects)
-        self.effects += [effect for effect in effects if isinstance(effect, Seal | Unseal | Extend)]
+        self.effects += [effect for effect in effects if isinstance(effect, Seal | Unseal | Extend | Signal)]
 
     def make(self, shell: int, type_: str | None = TOKEN) -> int:
         infos = () if type_ is None else (Info(a.CRED_TYPE, type_),)
@@ -124,7 +124,39 @@ def test_what_cannot_be_had_is_refused_with_a_reason(directive: int, infos: tupl
     assert len(network.logs) == 1
 
 
-def test_a_session_is_not_controlled_by_its_jobs() -> None:
+def control(network: Proving, session: int, *infos: Info) -> int:
+    return network.upcall(0, lambda id_: SessionControl(id_, Proc(NSPACE, 0), session, infos))
+
+
+@pytest.mark.parametrize(
+    ("directive", "signum"),
+    [(Info(a.SESSION_TERMINATE, True), 15), (Info(a.SESSION_PAUSE, True), 19), (Info(a.SESSION_SIGNAL, 10), 10)],
+)
+def test_a_session_is_all_jobs_that_are_known(directive: Info, signum: int) -> None:
+    network = Proving(2)
+    id_ = control(network, network.job.session.id, directive)
+    network.run()
+    assert network.replies[id_][0] == Status.SUCCESS
+    assert [(effect.signum, effect.ranks) for effect in network.effects if isinstance(effect, Signal)] == [
+        (signum, (0,)),
+        (signum, (1,)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("session", "infos", "status"),
+    [
+        (77, (Info(a.SESSION_TERMINATE, True),), Status.ERR_NOT_FOUND),
+        (0xFFFFFFFF, (), Status.ERR_NOT_SUPPORTED),
+        (0xFFFFFFFF, (Info(a.SESSION_PREEMPT, True),), Status.ERR_NOT_SUPPORTED),
+        (0xFFFFFFFF, (Info(a.SESSION_PAUSE, True), Info(a.SESSION_RESUME, True)), Status.ERR_NOT_SUPPORTED),
+        (0, (Info(a.SESSION_INSTANTIATE, True), Info(a.ALLOC_NUM_NODES, 1)), Status.ERR_NOT_SUPPORTED),
+        (0, (Info(a.SESSION_INSTANTIATE, True),), Status.ERR_BAD_PARAM),
+    ],
+)
+def test_what_cannot_be_done_of_a_session_is_refused_with_a_reason(
+    session: int, infos: tuple[Info, ...], status: Status
+) -> None:
     network = Proving(1)
-    id_ = network.upcall(0, lambda id_: SessionControl(id_, Proc(NSPACE, 0), 1, ()))
-    assert network.replies[id_][0] == Status.ERR_NOT_SUPPORTED and len(network.logs) == 1
+    assert network.replies[control(network, session, *infos)][0] == status
+    assert len(network.logs) == 1

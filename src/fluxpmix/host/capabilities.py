@@ -157,7 +157,13 @@ def credentials(host: Host) -> Credentials:
 def allocations(host: Host) -> Allocations:
     from fluxpmix.host.allocation import Allocations
 
-    return Allocations()
+    submits = host.place is not None
+    return Allocations(
+        host.directory,
+        host.job.session.id,
+        (lambda: host.get(spawns)) if submits else None,
+        lambda: host.get(job_controls),
+    )
 
 
 def monitors(host: Host) -> Monitors:

@@ -105,6 +105,7 @@ class Launch(Record):
     notify: bool
     separate: bool
     job_events: bool = False  # the asker hears of its start, too
+    holds: bool = False  # it is an allocation, whose processes only keep it
     place: Place | None = None  # of a job that is a Flux job of its own, and has shells of its own
 
     @property
@@ -144,6 +145,7 @@ class Submit(Record):
     policy: Policy
     resources: Resources
     wdir: str
+    holds: bool = False  # it is an allocation
 
 
 class Withdraw(Record):

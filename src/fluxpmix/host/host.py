@@ -403,7 +403,7 @@ class Host:
         for one in self._present:
             one.added(member, now, out)
         asker = launch.asker
-        if self.directory.get(asker.nspace) is not None:
+        if self.directory.get(asker.nspace) is not None and not launch.holds:
             self.get(capabilities.connections).bind((asker, Proc(launch.job.nspace, RANK_WILDCARD)))
             if launch.notify and self.directory.is_on(self.directory.number(asker), self.rank):
                 self._failures.watch(member, asker)

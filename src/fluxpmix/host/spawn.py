@@ -8,7 +8,7 @@ is undone everywhere, and the asker gets the status of what failed first. A spaw
 parent: each hears of the other's failures. One that asks for resources of its own is `submission.py`'s until its
 shells have joined; then what it lacks here is only that its tasks are started by Flux.
 
-    SPAWN     to the first shell; generation: the asker's token; block: proc, directives, apps
+    SPAWN     to the first shell; operation: what; generation: the asker's token; block: proc, directives, apps
     SPAWNED   from it; generation: the token; status; block: the namespace
     LAUNCH    to all shells (`spread.py`): step, first number, and for REGISTER all that there is to know
     LAUNCHED  to the first shell; generation: first number; operation: the step; status; block: why not
@@ -47,7 +47,7 @@ from fluxpmix.host.world import World, pack_launch, unpack_launch
 from fluxpmix.job.model import App, Job, spawned
 from fluxpmix.pmix import attributes
 from fluxpmix.pmix.status import Status
-from fluxpmix.pmix.types import RANK_UNDEF, AppSpec, Info, Proc
+from fluxpmix.pmix.types import RANK_UNDEF, AppSpec, Info, Infos, Proc, find
 from fluxpmix.pmix.upcalls import Spawn
 
 TYPE_CHECKING = False
@@ -57,10 +57,12 @@ if TYPE_CHECKING:
     from fluxpmix.host.spawnrequest import Wanted
     from fluxpmix.job.model import Node
     from fluxpmix.job.taskmap import TaskMap
+    from fluxpmix.pmix.upcalls import Allocate, SessionControl
 
 SUCCESS = int(Status.SUCCESS)
 LOST = int(Status.ERR_LOST_CONNECTION)
 REGISTER, START, DROP, END = 1, 2, 3, 4
+SPAWN, ALLOCATE, RELEASE = 0, 1, 2  # what the first shell is asked for
 FIRST_SHELL = 0
 
 
@@ -120,7 +122,10 @@ class Spawns(Capability):
         self._as_jobs = as_jobs
         self._submissions = Submissions(directory, job, place)
         self._spread = Spread(Tag.LAUNCH, me, directory, fanout, _is_step)
-        self._asked: dict[int, int] = {}  # upcall by token
+        self._asked: dict[int, tuple[int, Infos | None]] = {}  # by token: upcall, and what goes with an allocation
+        self._tickets: dict[
+            str, int
+        ] = {}  # at the first shell: of Flux jobs, by their namespace, but of allocations that were given back
         self._tokens = 0
         self._launches: dict[int, Launch] = {}  # by first number: not over, as far as this shell knows
         self._started: set[int] = set()
@@ -145,9 +150,6 @@ class Spawns(Capability):
 
     def upcall(self, upcall: Spawn, now: float, out: list[Effect]) -> None:
         """Have the first shell decide; the reply comes when the job runs."""
-        if FIRST_SHELL in self._lost:
-            out.append(Reply(upcall.id, LOST))
-            return
         try:
             request = (upcall.proc, _portable(upcall.directives), tuple(map(_packed, upcall.apps)))
             blob = wire.encode(request)
@@ -155,36 +157,86 @@ class Spawns(Capability):
             out.append(Log(Level.ERROR, f"spawn: {error}"))
             out.append(Reply(upcall.id, Status.ERR_BAD_PARAM))
             return
+        self._ask(upcall.id, SPAWN, request, blob, None, now, out)
+
+    def allocate(
+        self,
+        upcall: Allocate | SessionControl,
+        nodes: int,
+        resources: Infos,
+        separate: bool,
+        echo: Infos,
+        now: float,
+        out: list[Effect],
+    ) -> None:
+        """Have a Flux job hold resources: one process on each node, that does nothing."""
+        directives = (*resources, Info(attributes.SPAWN_CHILD_SEP, separate))
+        app = _packed(AppSpec("sleep", ("sleep", "infinity"), maxprocs=nodes))
+        request = (upcall.proc, directives, (app,))
+        self._ask(upcall.id, ALLOCATE, request, wire.encode(request), echo, now, out)
+
+    def release(self, upcall: Allocate, name: str, now: float, out: list[Effect]) -> None:
+        """Have the Flux job end that holds an allocation."""
+        request = (upcall.proc, (Info(attributes.ALLOC_ID, name),), ())
+        self._ask(upcall.id, RELEASE, request, wire.encode(request), (), now, out)
+
+    def _ask(
+        self,
+        upcall: int,
+        operation: int,
+        request: tuple[Any, ...],
+        blob: bytes,
+        echo: Infos | None,
+        now: float,
+        out: list[Effect],
+    ) -> None:
+        if FIRST_SHELL in self._lost:
+            out.append(Reply(upcall, LOST))
+            return
         self._tokens = (self._tokens + 1) & 0xFFFFFFFF
-        self._asked[self._tokens] = upcall.id
+        self._asked[self._tokens] = upcall, echo
         if self._me == FIRST_SHELL:
-            self._decide(self._me, self._tokens, request, now, out)
+            self._decide(self._me, self._tokens, operation, request, now, out)
         else:
-            self._send(FIRST_SHELL, Message(Tag.SPAWN, 0, self._tokens, NO_DIGEST, 0, ((self._me, blob),)), out)
+            block = ((self._me, blob),)
+            self._send(FIRST_SHELL, Message(Tag.SPAWN, operation, self._tokens, NO_DIGEST, 0, block), out)
 
     def _answered(self, token: int, status: int, nspace: str, out: list[Effect]) -> None:
-        upcall = self._asked.pop(token, None)
-        if upcall is not None:
-            if status == SUCCESS:
-                self._tell_start(nspace, out)
-            out.append(Reply(upcall, status, nspace if status == SUCCESS else None))
+        upcall, echo = self._asked.pop(token, (None, None))
+        if upcall is None:
+            return
+        if status != SUCCESS:
+            out.append(Reply(upcall, status))
+        elif echo is None:
+            self._tell_start(nspace, out)
+            out.append(Reply(upcall, status, nspace))
+        else:
+            out.append(Reply(upcall, status, (Info(attributes.ALLOC_ID, nspace), *echo) if nspace else echo))
 
     # -- the first shell: decisions --------------------------------------------------------------------
 
-    def _decide(self, shell: int, token: int, request: tuple[Any, ...], now: float, out: list[Effect]) -> None:
+    def _decide(
+        self, shell: int, token: int, operation: int, request: tuple[Any, ...], now: float, out: list[Effect]
+    ) -> None:
         from fluxpmix.host.spawnrequest import read  # late: most jobs spawn nothing
 
         proc, directives, apps = request
         try:
+            if operation == RELEASE:
+                out.append(Withdraw(self._held(find(directives, attributes.ALLOC_ID)), f"{proc} has released it"))
+                self._answer(shell, token, SUCCESS, "", out)
+                return
             wanted = read(proc, directives, tuple(AppSpec(*app) for app in apps))
             deadline = None if wanted.timeout is None else now + wanted.timeout
-            if wanted.resources is not None or self._as_jobs:
-                self._submissions.begin(wanted, proc, shell, token, deadline, out)
+            if wanted.resources is not None or (self._as_jobs and wanted.allocation is None):
+                holds = operation == ALLOCATE
+                self._submissions.begin(wanted, proc, shell, token, deadline, holds, out)
                 return
             launch = self._plan(wanted, proc)
         except (Refused, ValueError) as error:
             status = error.status if isinstance(error, Refused) else int(Status.ERR_OUT_OF_RESOURCE)
-            out.append(Log(Level.WARNING, f"PMIx_Spawn by {proc} is refused: {error}"))
+            what = "PMIx_Spawn" if operation == SPAWN else "PMIx_Allocation_request"
+            out.append(Log(Level.WARNING, f"{what} by {proc} is refused: {error}"))
             self._answer(shell, token, status, "", out)
             return
         one = _Pending(launch, shell, token, deadline)
@@ -209,10 +261,11 @@ class Spawns(Capability):
         if waiting is None:
             out.append(Withdraw(ticket, "nobody waits for it any more"))
             return
-        nodes = self._directory.nodes[len(self._job.nodes) :] + self._submissions.nodes(arrival)
+        nodes = self._directory.nodes[len(self._job.nodes) :] + self._submissions.nodes(arrival, waiting.holds)
         try:
             taskmap = self._submissions.taskmap(arrival)
-            launch = self._launch(waiting.wanted, waiting.asker, taskmap, nodes, arrival)
+            launch = self._launch(waiting.wanted, waiting.asker, taskmap, nodes, arrival, waiting.holds)
+            self._tickets[arrival.nspace] = ticket
         except ValueError as error:
             out.append(Withdraw(ticket, str(error)))
             self._answer(waiting.shell, waiting.token, int(Status.ERR_JOB_FAILED_TO_LAUNCH), "", out)
@@ -223,7 +276,8 @@ class Spawns(Capability):
         """A job that was submitted does not come, or has ended before it was there."""
         waiting = self._submissions.waiting.pop(ticket, None)
         if waiting is not None:
-            out.append(Log(Level.WARNING, f"PMIx_Spawn by {waiting.asker}: {why}"))
+            what = "PMIx_Allocation_request" if waiting.holds else "PMIx_Spawn"
+            out.append(Log(Level.WARNING, f"{what} by {waiting.asker}: {why}"))
             self._answer(waiting.shell, waiting.token, status, "", out)
         for one in list(self._pending.values()):
             if one.ticket == ticket:
@@ -237,8 +291,30 @@ class Spawns(Capability):
         nodes = self._directory.nodes
         busy = tuple(self._running(node.id) for node in nodes)
         sizes = tuple(command.size for command in wanted.commands)
-        taskmap = place(sizes, wanted.policies, nodes, busy, allowed and self._oversubscribe, self._home(asker))
+        taskmap = place(
+            sizes, wanted.policies, nodes, busy, allowed and self._oversubscribe, self._where(wanted, asker)
+        )
         return self._launch(wanted, asker, taskmap, nodes[len(self._job.nodes) :])
+
+    def _held(self, name: Any) -> int:
+        """Return the ticket of the Flux job that holds an allocation."""
+        for launch in self._told:
+            if launch.holds and launch.job.nspace == name and name in self._tickets:
+                return self._tickets.pop(launch.job.nspace)
+        raise Refused(Status.ERR_NOT_FOUND, f"{name!r} is no allocation that a process of this job was given")
+
+    def _where(self, wanted: Wanted, asker: Proc) -> range:
+        """Return the shells among which a job goes: those of an allocation that it names, or its asker's."""
+        name = wanted.allocation
+        if name is None:
+            return self._home(asker)
+        if name == self._job.nspace:
+            return range(len(self._job.nodes))
+        for launch in self._told:
+            given_back = launch.holds and name not in self._tickets
+            if launch.place and launch.job.nspace == name and launch.base not in self._lost and not given_back:
+                return range(launch.base, len(launch.job.nodes))
+        raise Refused(Status.ERR_NOT_FOUND, f"{name!r} is no allocation of this job's")
 
     def _home(self, asker: Proc) -> range:
         """Return the shells of the Flux job that a process runs in."""
@@ -250,7 +326,13 @@ class Spawns(Capability):
         return range(len(self._job.nodes))
 
     def _launch(
-        self, wanted: Wanted, asker: Proc, taskmap: TaskMap, nodes: tuple[Node, ...], own: Arrival | None = None
+        self,
+        wanted: Wanted,
+        asker: Proc,
+        taskmap: TaskMap,
+        nodes: tuple[Node, ...],
+        own: Arrival | None = None,
+        holds: bool = False,
     ) -> Launch:
         """Return a launch on the nodes of the first job and `nodes` after them; `own` is a Flux job of its own."""
         job = self._job
@@ -276,6 +358,7 @@ class Spawns(Capability):
             wanted.notify or wanted.job_events,
             wanted.separate,
             wanted.job_events,
+            holds,
             None if own is None else own.place,
         )
 
@@ -396,9 +479,9 @@ class Spawns(Capability):
         except wire.WireError as error:
             return f"spawn: {error}"
         if message.tag is Tag.SPAWN:
-            if self._me != FIRST_SHELL or not _is_request(body):
+            if self._me != FIRST_SHELL or message.operation not in (SPAWN, ALLOCATE, RELEASE) or not _is_request(body):
                 return "a spawn that asks for nothing, or of the wrong shell"
-            self._decide(source, message.generation, body, now, out)
+            self._decide(source, message.generation, message.operation, body, now, out)
             return None
         if message.status > 0 or type(body) is not str:
             return f"the outcome of a spawn with status {message.status}"
@@ -463,7 +546,7 @@ class Spawns(Capability):
                 self._fail(one, int(Status.ERR_TIMEOUT), f"no answer from shell(s) {sorted(one.awaited)}", now, out)
 
     def abandon(self, status: int, out: list[Effect]) -> None:
-        out.extend(Reply(upcall, status) for upcall in self._asked.values())
+        out.extend(Reply(upcall, status) for upcall, _ in self._asked.values())
         self._asked.clear()
         tickets = [one.ticket for one in self._pending.values() if one.ticket is not None]
         out.extend(Withdraw(each, "the job that spawns it is over") for each in (*self._submissions.waiting, *tickets))

@@ -45,6 +45,7 @@ _HARMLESS = frozenset(
     (
         *SPAWN,
         *RESOURCES,
+        a.ALLOC_ID,
         *(a.WDIR_USER_SPECIFIED, a.PERSONALITY, a.NON_PMI, a.REQUESTOR_IS_TOOL, a.REQUESTOR_IS_CLIENT, a.REQUESTOR),
         *(a.FWD_STDIN, a.FWD_STDOUT, a.FWD_STDERR, a.FWD_STDDIAG, a.SETUP_APP_ENVARS, a.ENVARS_HARVESTED),
         *(a.USERID, a.GRPID, a.SPAWNED, a.STDIN_TGT, a.SPAWN_TOOL),
@@ -105,6 +106,7 @@ class Wanted(Record):
     timeout: float | None
     job_timeout: float | None  # from when it runs
     job_events: bool  # PMIX_NOTIFY_JOB_EVENTS
+    allocation: str | None  # PMIX_ALLOC_ID: where it goes
     resources: wantedresources.Resources | None  # of its own; None: those that the asker's job has
 
 
@@ -112,7 +114,8 @@ def read(proc: Proc, directives: Infos, apps: Sequence[AppSpec]) -> Wanted:
     """Return what `proc` asks for. Raises `Refused`."""
     if not apps:
         raise Refused(Status.ERR_BAD_PARAM, "there is no application to start")
-    for info in (*directives, *(info for app in apps for info in app.directives)):
+    all_infos = (*directives, *(info for app in apps for info in app.directives))
+    for info in all_infos:
         if info.key in _REFUSED and info.value not in (False, ""):
             raise Refused(Status.ERR_NOT_SUPPORTED, f"{info.key}: {_REFUSED[info.key]}")
         if info.required and info.key not in _HARMLESS:
@@ -123,13 +126,14 @@ def read(proc: Proc, directives: Infos, apps: Sequence[AppSpec]) -> Wanted:
         parent if isinstance(parent, Proc) else proc,
         tuple(_command(app, common) for app in apps),
         tuple(_policy((*app.directives, *directives)) for app in apps),
-        _oversubscription((*directives, *(info for app in apps for info in app.directives))),
+        _oversubscription(all_infos),
         is_true(directives, a.NOTIFY_COMPLETION),
         is_true(directives, a.SPAWN_CHILD_SEP),
         _seconds(find(directives, a.SPAWN_TIMEOUT) or find(directives, a.TIMEOUT)),
         _seconds(find(directives, a.JOB_TIMEOUT)),
         is_true(directives, a.NOTIFY_JOB_EVENTS),
-        wantedresources.read((*directives, *(info for app in apps for info in app.directives))),
+        _text(all_infos, a.ALLOC_ID),
+        wantedresources.read(all_infos),
     )
 
 

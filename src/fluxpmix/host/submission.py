@@ -41,6 +41,7 @@ class Submitted(Record):
     shell: int
     token: int
     deadline: float | None
+    holds: bool = False  # for an allocation
 
 
 class Submissions:
@@ -59,7 +60,14 @@ class Submissions:
         return min((one.deadline for one in self.waiting.values() if one.deadline is not None), default=None)
 
     def begin(
-        self, wanted: Wanted, asker: Proc, shell: int, token: int, deadline: float | None, out: list[Effect]
+        self,
+        wanted: Wanted,
+        asker: Proc,
+        shell: int,
+        token: int,
+        deadline: float | None,
+        holds: bool,
+        out: list[Effect],
     ) -> None:
         """Have a job submitted. Raises `Refused`."""
         if self._place is None:
@@ -74,10 +82,10 @@ class Submissions:
         if resources.seconds is None:
             resources = replace(resources, seconds=wanted.job_timeout)
         self._tickets += 1
-        self.waiting[self._tickets] = Submitted(wanted, asker, shell, token, deadline)
-        out.append(Submit(self._tickets, wanted.commands, wanted.policies[0], resources, self._job.apps[0].wdir))
+        self.waiting[self._tickets] = Submitted(wanted, asker, shell, token, deadline, holds)
+        out.append(Submit(self._tickets, wanted.commands, wanted.policies[0], resources, self._job.apps[0].wdir, holds))
 
-    def nodes(self, arrival: Arrival) -> tuple[Node, ...]:
+    def nodes(self, arrival: Arrival, holds: bool) -> tuple[Node, ...]:
         """Return its nodes as all shells shall know them: numbered on, with names that no other node has."""
         taken = {node.hostname for node in self._directory.nodes}
         found: list[Node] = []
@@ -89,7 +97,12 @@ class Submissions:
                 number += 1
             taken.add(unique)
             aliases = node.aliases if unique == node.hostname else (unique, *(node.aliases or (node.hostname,)))
-            found.append(replace(node, id=self._directory.shell_count + len(found), hostname=unique, aliases=aliases))
+            slots = node.cores + 1 if holds else node.slots  # the process that holds a node takes none of its cores
+            found.append(
+                replace(
+                    node, slots=slots, id=self._directory.shell_count + len(found), hostname=unique, aliases=aliases
+                )
+            )
         return tuple(found)
 
     def taskmap(self, arrival: Arrival) -> TaskMap:

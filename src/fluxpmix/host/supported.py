@@ -94,9 +94,12 @@ SUPPORTED: dict[str, tuple[Attribute, ...]] = {
 
 # Where there is a scheduler, too, that can be asked.
 _ASKED = (*_QUERY, *scheduled.KEYS, *(each for qualifiers in scheduled.KEYS.values() for each in qualifiers))
-_SPAWN = (*SPAWN, *RESOURCES)
+_SPAWN = (*SPAWN, *RESOURCES, a.ALLOC_ID)
+_ALLOCATION = (*ALLOCATION, *RESOURCES, a.ALLOC_CHILD_SEP)
 WITH_A_SCHEDULER = {
     **SUPPORTED,
+    "PMIx_Allocation_request": _ALLOCATION,
+    "PMIx_Allocation_request_nb": _ALLOCATION,
     "PMIx_Spawn": _SPAWN,
     "PMIx_Spawn_nb": _SPAWN,
     "PMIx_Query_info": _ASKED,

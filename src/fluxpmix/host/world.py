@@ -65,7 +65,15 @@ def pack_launch(root: Job, launch: Launch) -> tuple[Any, ...]:
     """Return a launch as values for `wire`; `root` is the first job, which all have."""
     job = launch.job
     return (
-        (launch.ordinal, launch.asker, launch.parent_first, launch.notify, launch.separate, launch.job_events),
+        (
+            launch.ordinal,
+            launch.asker,
+            launch.parent_first,
+            launch.notify,
+            launch.separate,
+            launch.job_events,
+            launch.holds,
+        ),
         (job.parent, job.credential, job.taskmap.encode("wrapped"), job.session.node_procs, job.session.node_busy),
         tuple((app.argv, app.wdir, app.size) for app in job.apps),
         # Its own shells have the commands from Flux.
@@ -80,7 +88,13 @@ def unpack_launch(root: Job, first: int, body: Any) -> Launch:
     """Undo `pack_launch`. Raises TypeError or ValueError."""
     from fluxpmix.host.spawnrequest import Command
 
-    (ordinal, asker, parent_first, notify, separate, job_events), facts, apps, commands, (nspace, nodes, place) = body
+    (
+        (ordinal, asker, parent_first, notify, separate, job_events, holds),
+        facts,
+        apps,
+        commands,
+        (nspace, nodes, place),
+    ) = body
     who, credential, text, before, busy = facts
     job = spawned(
         root,
@@ -97,7 +111,7 @@ def unpack_launch(root: Job, first: int, body: Any) -> Launch:
     )
     made = tuple(Command(*command) for command in commands)
     there = None if place is None else Place(*place)
-    return Launch(first, ordinal, job, made, asker, parent_first, notify, separate, job_events, there)
+    return Launch(first, ordinal, job, made, asker, parent_first, notify, separate, job_events, holds, there)
 
 
 def _pack_job(job: Job) -> tuple[Any, ...]:

@@ -102,6 +102,8 @@ class FluxJobs:
             written = jobspec.of_spawn(
                 wanted.commands, wanted.policy, wanted.resources, wanted.wdir, environment, options
             )
+            if wanted.holds and shape.nodes is not None and wanted.resources.cpus is None:
+                written["resources"][0]["exclusive"] = True  # as flux alloc -N
         except Refused as error:
             self._fails(child, error.status, str(error))
             return
