@@ -8,8 +8,8 @@ bench-results):
 - results.md: one table of all figures with the ratios to each peer, and then every benchmark's own tables;
 - ratios.svg and fences.svg: the same, drawn.
 
-`--page` is `--into bench/results`, and puts the one table into bench/README.md in place of the one there;
-`--again` makes these of the results.json that is there, without running anything. A benchmark is a file here that
+`--page` is `--into bench/results`, and puts the one table into bench/README.md in place of the one there. With `--only`
+what a results.json in DIR has of the others stays; with `--again` nothing is run, and all is made of it. A benchmark is a file here that
 prints by `measure.table`; a file without one is none. PREFIX is where the C flux-pmix is installed: a benchmark that
 compares with it says in C_PLUGIN which path below it is to be its --c-plugin. One that fails says why in its row, and
 the others go on.
@@ -248,8 +248,11 @@ def main() -> None:
     page, quick, again = (f"--{word}" in sys.argv for word in ("page", "quick", "again"))
     into = HERE / "results" if page else Path(option("into", "bench-results"))
     into.mkdir(parents=True, exist_ok=True)
-    told = json.loads((into / "results.json").read_text()) if again else measure(quick)
-    (into / "results.json").write_text(json.dumps(told, indent=1) + "\n")
+    kept = into / "results.json"
+    told: Record = json.loads(kept.read_text()) if kept.exists() else {}
+    if not again:
+        told = merged(told, measure(quick)) if option("only", "") else measure(quick)
+    kept.write_text(json.dumps(told, indent=1) + "\n")
     lines = write(told, into)
     if page:
         readme = HERE / "README.md"
@@ -257,6 +260,12 @@ def main() -> None:
         after = rest.partition(MARKS[1])[2]
         readme.write_text(f"{before}{MARKS[0]}\n\n" + "\n".join(lines) + f"\n{MARKS[1]}{after}")
     print(f"{into / 'results.md'}")
+
+
+def merged(before: Record, now: Record) -> Record:
+    """Put what is measured now in place of what was of the same benchmarks."""
+    found = {each[0]: each for told in (before, now) for each in told.get("benchmarks", ())}  # type: ignore[attr-defined]
+    return now | {"benchmarks": [found[name] for name in sorted(found)]}
 
 
 def measure(quick: bool) -> Record:
