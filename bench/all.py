@@ -9,10 +9,11 @@ bench-results):
 - ratios.svg and fences.svg: the same, drawn.
 
 `--page` is `--into bench/results`, and puts the one table into bench/README.md in place of the one there. With `--only`
-what a results.json in DIR has of the others stays; with `--again` nothing is run, and all is made of it. A benchmark is a file here that
-prints by `measure.table`; a file without one is none. PREFIX is where the C flux-pmix is installed: a benchmark that
-compares with it says in C_PLUGIN which path below it is to be its --c-plugin. One that fails says why in its row, and
-the others go on.
+what a results.json in DIR has of the others stays; with `--again` nothing is run, and all is made of it.
+
+A benchmark is a file here that prints by `measure.table`; a file without one is none. PREFIX is where the C flux-pmix
+is installed: a benchmark that compares with it says in C_PLUGIN which path below it is to be its --c-plugin. One that
+fails says why in its row, and the others go on.
 """
 
 from __future__ import annotations
