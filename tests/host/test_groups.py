@@ -77,6 +77,14 @@ def test_without_a_wish_for_a_context_there_is_none() -> None:
     assert [info.key for info in network.replies[id_][1]] == [a.GROUP_MEMBERSHIP]
 
 
+@pytest.mark.parametrize("directive", [{"GROUP_BOOTSTRAP": 2}, {"GROUP_ADD_MEMBERS": DataArray(DataType.PROC, ())}])
+def test_a_group_whose_members_are_not_all_named_is_refused_at_once(directive: dict[str, Any]) -> None:
+    network = Grouped([1, 1])
+    id_ = network.construct(0, "g", procs()[:1], **directive)
+    assert network.outcome(id_) == Status.ERR_NOT_SUPPORTED
+    assert network.bound == 0 and network.idle
+
+
 def test_a_name_in_use_is_refused_to_all_and_free_afterwards() -> None:
     network = Grouped([1, 1, 1])
     first = [network.construct(n, "g", procs(0, 1)) for n in (0, 1)]

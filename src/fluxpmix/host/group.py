@@ -59,6 +59,8 @@ _HONOURED = frozenset(
         "pmix.sorted.parr",
     )
 )
+# Members that are not named by those who construct the group.
+_GATHERED = frozenset((attributes.GROUP_ADD_MEMBERS, attributes.GROUP_BOOTSTRAP))
 
 
 class _Attempt:
@@ -142,6 +144,11 @@ class Groups(Capability):
     def upcall(self, upcall: Group, now: float, out: list[Effect]) -> None:
         """Enter this shell's part; the reply comes when all shells have entered theirs."""
         name, status = upcall.group, local_status(upcall.directives)
+        if gathered := [info.key for info in upcall.directives if info.key in _GATHERED]:
+            # From 6.0 on each leader comes by itself then, with other members than the others: no collective.
+            out.append(Log(Level.ERROR, f"group {name}: {gathered[0]} is not supported; name all members in each call"))
+            out.append(Reply(upcall.id, int(Status.ERR_NOT_SUPPORTED)))
+            return
         unknown = unsupported(upcall.directives, _HONOURED)
         if unknown:
             out.append(Log(Level.ERROR, f"group {name}: {unknown} is required, but not supported"))

@@ -24,8 +24,8 @@ HIDDEN = {
     ("node", "PMIX_NODEID"): "libpmix takes it for the node that is asked about",
     ("node", "PMIX_HOSTNAME"): "libpmix takes it for the node that is asked about",
     ("application", "PMIX_APPNUM"): "libpmix takes it for the application that is asked about",
-    ("session", "PMIX_SESSION_ID"): "libpmix 5 with shared memory, or from 5 to 4.2, loses it",
-    ("job", "PMIX_SESSION_ID"): "libpmix 5 with shared memory, or from 5 to 4.2, loses it",
+    ("session", "PMIX_SESSION_ID"): "from 5.0 on libpmix loses it with shared memory, and to clients of 4.2",
+    ("job", "PMIX_SESSION_ID"): "from 5.0 on libpmix loses it with shared memory, and to clients of 4.2",
 }
 # What libpmix 4.2 tells its clients of their own node's processes only.
 ELSEWHERE_HIDDEN = {("process", "PMIX_NODEID")}
