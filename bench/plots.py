@@ -28,7 +28,9 @@ def ratios(found: Mapping[str, Sequence[tuple[str, float]]]) -> str:
     most = max(1, ceil(max(every)))
     middle, unit = _NAMES + _BARS / 2, _BARS / 2 / most
     parts, y = (
-        ['<text x="12" y="20">Bars to the left: ours is the better. Times, memory, and rates inverted.</text>'],
+        [
+            '<text x="12" y="20">Bars to the left: ours is the better. Of times and memory; of rates, the inverse.</text>'
+        ],
         20,
     )
     for peer, rows in found.items():
