@@ -27,12 +27,8 @@ def ratios(found: Mapping[str, Sequence[tuple[str, float]]]) -> str:
     every = [abs(log2(ratio)) for rows in found.values() for _, ratio in rows] or [1.0]
     most = max(1, ceil(max(every)))
     middle, unit = _NAMES + _BARS / 2, _BARS / 2 / most
-    parts, y = (
-        [
-            '<text x="12" y="20">Bars to the left: ours is the better. Of times and memory; of rates, the inverse.</text>'
-        ],
-        20,
-    )
+    told = "Bars to the left: ours is the better. Of times and memory; of rates, the inverse."
+    parts, y = [f'<text x="12" y="20">{told}</text>'], 20
     for peer, rows in found.items():
         y += 34
         parts.append(f'<text class="head" x="12" y="{y}">ours to {escape(peer)}</text>')
