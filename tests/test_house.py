@@ -62,22 +62,35 @@ scheduled sized spread supported tree wire
 """
 
 
-@pytest.mark.parametrize("carrier", ["flux.plugin", "local.launcher"])
-def test_a_job_shell_starts_without_the_dear_modules(carrier: str) -> None:
-    # Each of them costs more than all that is used of it: `pmix/light.py` and `pmix/record.py` have that.
-    dear = ["enum", "functools", "contextlib", "re", "typing", "dataclasses", "asyncio", "signal"]
+# Each of them costs more than all that is used of it: `pmix/light.py` and `pmix/record.py` have that.
+DEAR = {"enum", "functools", "contextlib", "re", "typing", "dataclasses", "asyncio", "signal"}
+
+
+def loaded_with(module: str) -> set[str]:
+    """What a Python has loaded that starts with this module of the package."""
     import _cffi_backend
 
     program = f"""
 import sys
 sys.path += [{str(ROOT / "src")!r}, {str(Path(_cffi_backend.__file__).parent)!r}]
-import fluxpmix.shell.{carrier}
-print([name for name in {dear!r} if name in sys.modules])
-print(*(name[14:] for name in sys.modules if name.startswith("fluxpmix.host.")))
+import fluxpmix.{module}
+print(*sys.modules)
 """
     done = subprocess.run([sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True, check=True)
-    found, host = done.stdout.splitlines()
-    assert found == "[]" and set(host.split()) <= set(HOST_AT_START.split())
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("carrier", ["flux.plugin", "local.launcher"])
+def test_a_job_shell_starts_without_the_dear_modules(carrier: str) -> None:
+    loaded = loaded_with(f"shell.{carrier}")
+    assert not loaded & DEAR
+    assert {name[14:] for name in loaded if name.startswith("fluxpmix.host.")} <= set(HOST_AT_START.split())
+
+
+def test_a_broker_starts_with_what_a_client_needs() -> None:
+    servers = {f"fluxpmix.pmix.{name}" for name in ("server", "upcalls", "replies", "module_table")}
+    loaded = loaded_with("shell.flux.upmi.plugin")
+    assert not loaded & (DEAR | servers | {"collections", "array", "fluxpmix.job.taskmap"})
 
 
 def run_tool(*arguments: str) -> None:

@@ -8,12 +8,11 @@ chapters 3 to 13.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
 
 from fluxpmix.pmix import decoding
 from fluxpmix.pmix.completions import completions
-from fluxpmix.pmix.decoding import AppArray, CArgv, encoded
-from fluxpmix.pmix.replies import nspace_bytes
+from fluxpmix.pmix.decoding import AppArray, CArgv, encoded, nspace_bytes
+from fluxpmix.pmix.light import Mapping
 from fluxpmix.pmix.requests import Requests
 from fluxpmix.pmix.status import check
 from fluxpmix.pmix.types import (
@@ -32,6 +31,7 @@ from fluxpmix.pmix.values import ProcArray, decode_value, infos
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
     from typing import Any
 
     from fluxpmix.pmix.library import Library

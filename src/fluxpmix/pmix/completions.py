@@ -13,7 +13,6 @@ from __future__ import annotations
 import itertools
 import sys
 from _thread import allocate_lock, get_ident
-from collections.abc import Callable, Iterable
 
 from fluxpmix.pmix.light import partial
 from fluxpmix.pmix.status import check
@@ -22,6 +21,7 @@ from fluxpmix.pmix.values import decode_infos
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     from fluxpmix.pmix.library import Library

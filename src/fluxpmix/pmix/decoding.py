@@ -8,10 +8,9 @@ differ by version and entry, so nothing is kept). Standard 4.2, chapter 3 and se
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-
 from fluxpmix.pmix.types import (
     LARGEST_VALUE,
+    MAX_NSLEN,
     AppSpec,
     DataType,
     GroupOperation,
@@ -27,6 +26,7 @@ from fluxpmix.pmix.values import InfoArray, decode_infos, decode_procs, infos
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
     from typing import Any
 
     from fluxpmix.pmix.library import Library
@@ -46,6 +46,14 @@ def encoded(what: str) -> bytes:
     if "\0" in what:
         raise ValueError(f"{what!r} holds a NUL character: C strings cannot")
     return what.encode("utf-8", "surrogateescape")
+
+
+def nspace_bytes(nspace: str) -> bytes:
+    """Return a namespace as the C string it must fit in, or raise `ValueError`."""
+    name = encoded(nspace)
+    if len(name) > MAX_NSLEN:
+        raise ValueError(f"namespace {nspace!r} has {len(name)} bytes: at most {MAX_NSLEN} fit")
+    return name
 
 
 def text_list(ffi: Any, pointer: Any) -> tuple[str, ...]:

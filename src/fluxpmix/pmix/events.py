@@ -8,8 +8,6 @@ chapter 9 ("Event Notification").
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-
 from fluxpmix.pmix import decoding
 from fluxpmix.pmix.completions import completions, report
 from fluxpmix.pmix.status import check
@@ -18,12 +16,14 @@ from fluxpmix.pmix.values import ProcArray, decode_infos, infos
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
     from typing import Any, TypeAlias
 
     from fluxpmix.pmix.library import Library
 
-# handler(status, source, infos), on libpmix's thread
-EventHandler: TypeAlias = Callable[[int, Proc, Infos], None]
+    # handler(status, source, infos), on libpmix's thread
+    EventHandler: TypeAlias = Callable[[int, Proc, Infos], None]
+
 
 _NO_ACTION_TAKEN = -331
 _HANDLER = (

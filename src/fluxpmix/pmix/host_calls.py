@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from fluxpmix.pmix import attributes, decoding
 from fluxpmix.pmix.completions import SUCCESS, Completions
-from fluxpmix.pmix.decoding import CArgv, encoded
+from fluxpmix.pmix.decoding import CArgv, encoded, nspace_bytes
 from fluxpmix.pmix.events import Events
 from fluxpmix.pmix.packing import UnpackedInfos, pack_infos
-from fluxpmix.pmix.replies import nspace_bytes
 from fluxpmix.pmix.status import check
 from fluxpmix.pmix.structures import DeviceDistance, read
 from fluxpmix.pmix.types import DataType, Directives, Info, Infos, IofChannel, Proc, Range, Regex, Rows

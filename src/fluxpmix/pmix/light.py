@@ -1,8 +1,8 @@
 """What the start path uses of the standard library's larger modules, without those modules.
 
-`functools`, `contextlib` and `signal` load others, `enum` the dearest, and define what nobody here uses. What is
-written in C there is imported from where it lives, the rest is defined again. Type checkers see the standard
-library. Modules that are loaded only when they are needed import from where everybody does.
+`collections`, `functools`, `contextlib` and `signal` load others, `enum` the dearest, and define what nobody here
+uses. What is written in C there is imported from where it lives, the rest is defined again. Type checkers see the
+standard library. Modules that are loaded only when they are needed import from where everybody does.
 """
 
 from __future__ import annotations
@@ -10,12 +10,15 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as signal
+    from collections.abc import Iterable as Iterable
+    from collections.abc import Mapping as Mapping
     from contextlib import contextmanager as contextmanager
     from contextlib import suppress as suppress
     from functools import cache as cache
     from functools import partial as partial
 else:
     import _signal as signal  # noqa: F401
+    from _collections_abc import Iterable, Mapping  # noqa: F401
     from _functools import partial  # noqa: F401
 
     def cache(function):

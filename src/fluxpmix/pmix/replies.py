@@ -13,7 +13,7 @@ from _thread import allocate_lock
 from collections.abc import Callable
 
 from fluxpmix.pmix.completions import SUCCESS, close_all, completions
-from fluxpmix.pmix.decoding import encoded
+from fluxpmix.pmix.decoding import nspace_bytes
 from fluxpmix.pmix.light import partial
 from fluxpmix.pmix.module_table import Answer, Entry
 from fluxpmix.pmix.record import Record
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from fluxpmix.pmix.library import Library
 
 _PARTIAL_SUCCESS = -52
-_MAX_NSLEN = 255
 _LENT = 1 << 16  # bytes; a larger block is lent to libpmix as it is, a smaller one is sooner copied than given back
 
 
@@ -219,11 +218,3 @@ def answers_partly(entry: Entry, status: int) -> int:
     Standard has that status for it.
     """
     return SUCCESS if entry.answer is Answer.LOOKUP and status == _PARTIAL_SUCCESS else status
-
-
-def nspace_bytes(nspace: str) -> bytes:
-    """Return a namespace as the C string it must fit in, or raise `ValueError`."""
-    name = encoded(nspace)
-    if len(name) > _MAX_NSLEN:
-        raise ValueError(f"namespace {nspace!r} has {len(name)} bytes: at most {_MAX_NSLEN} fit")
-    return name

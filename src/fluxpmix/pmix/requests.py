@@ -6,8 +6,6 @@ must not block. Standard 4.2, chapters 7, 9, 10, 12 and 14.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-
 from fluxpmix.pmix import attributes, decoding
 from fluxpmix.pmix.completions import completions, report
 from fluxpmix.pmix.decoding import QueryArray, encoded, take_infos
@@ -18,12 +16,14 @@ from fluxpmix.pmix.values import ProcArray, decode_infos, infos
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any, TypeAlias
 
     from fluxpmix.pmix.library import Library
 
-# handler(channel, source, data, infos), on libpmix's thread; empty data: the stream has ended
-OutputHandler: TypeAlias = Callable[[IofChannel, Proc, bytes, Infos], None]
+    # handler(channel, source, data, infos), on libpmix's thread; empty data: the stream has ended
+    OutputHandler: TypeAlias = Callable[[IofChannel, Proc, bytes, Infos], None]
+
 
 _PARTIAL_SUCCESS = -52
 _OUTPUT = "void(size_t, uint16_t, pmix_proc_t *, pmix_byte_object_t *, pmix_info_t *, size_t)"

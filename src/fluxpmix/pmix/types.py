@@ -7,13 +7,12 @@ OpenPMIx's headers, which agree from 4.2 to 6.1.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-
 from fluxpmix.pmix.enumeration import IntEnum, IntFlag
 from fluxpmix.pmix.record import NamedTuple, Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from typing import Any, TypeAlias
 
 

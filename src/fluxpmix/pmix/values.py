@@ -19,10 +19,10 @@ copied here and stays libpmix's. Nothing that comes in can raise: a type that no
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
 from struct import Struct
 
 from fluxpmix.pmix import attributes
+from fluxpmix.pmix.light import Iterable, Mapping
 from fluxpmix.pmix.types import (
     LARGEST_VALUE,
     MAX_KEYLEN,
@@ -44,6 +44,7 @@ from fluxpmix.pmix.types import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from fluxpmix.pmix.library import Library

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 
-from fluxpmix.job.taskmap import TaskMap
 from fluxpmix.pmix import attributes
 from fluxpmix.pmix.client import Client
 from fluxpmix.pmix.library import LibraryError, load
@@ -18,6 +17,7 @@ from fluxpmix.pmix.types import Proc, Scope
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from fluxpmix.job.taskmap import TaskMap
     from fluxpmix.pmix.types import Directives
 
 JOB_LEVEL = -1  # the rank that a key of the whole job has in Flux
@@ -119,6 +119,8 @@ class Bootstrap:
         Neither does alone: under Slurm libpmix 5.0 gives the own node's id for every rank, and emulated
         nodes may share a host's name.
         """
+        from fluxpmix.job.taskmap import TaskMap  # late: most launchers tell the map
+
         places = [self._place(Proc(self.name, rank)) for rank in range(self.size)]
         first = {place: rank for rank, place in reversed(list(enumerate(places)))}
         nodes = sorted(first, key=lambda place: (place[0], first[place]))
@@ -134,6 +136,8 @@ class Bootstrap:
 
     def _map_of_nodes(self) -> TaskMap:
         """Return the map that the nodes' names and the processes on each make."""
+        from fluxpmix.job.taskmap import TaskMap
+
         place: dict[int, int] = {}
         try:
             for number, node in enumerate(self._client.resolve_nodes(self.name)):

@@ -6,13 +6,12 @@ abort, finalize. Arguments and answers are JSON objects; an error is -1 and a te
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
 from fluxpmix.shell.flux.jsontext import loads
 from fluxpmix.shell.flux.upmi.bootstrap import Bootstrap, BootstrapError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from typing import Any
 
 _ARGUMENTS_IN, _ARGUMENTS_OUT = 0, 1  # FLUX_PLUGIN_ARG_*
