@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from installed import find_libpmix as libpmix
 from instance import CLIENTS, PATIENCE, Instance
+from test_guard import foreign_tool
+from test_guard import liar as liar
 from test_tools import STAYS
 
 pytestmark = pytest.mark.flux
@@ -127,6 +129,32 @@ def test_a_tools_libpmix_prints_what_it_pulls_with_tags_and_times(two: Instance,
         assert re.search(f"^{keys[key]}$", out, re.M), (key, out, err)
         assert ("error" in err) == (key != "pmix.iof.mrg"), (key, out, err)
     two.finish(child)
+
+
+@pytest.mark.parametrize("stop", ["init", "app"])
+def test_a_job_waits_for_a_debugger_until_it_is_released(two: Instance, server: str, stop: str, tmp_path: Path) -> None:
+    came = tmp_path / "came"
+    words = ("-N2", "-n2", "-o", f"pmix.stop={stop}", "-o", f"pmix.libpmix={server}")
+    child = two.start(*words, sys.executable, CLIENTS / "waits.py", came, stop, env={"FLUXPMIX_LIBPMIX": server})
+    wanted = "x" if stop == "init" else "w"
+    two.until(lambda: came.exists() and came.read_text().count(wanted) == 2, "the programs do not run")
+    job = two.flux("job", "last")
+    two.until(lambda: flux_pmix(two, "ps", job).stdout.count("connected") == 2, "they do not get to PMIx_Init")
+    out = flux_pmix(two, "attach", "--release", job, "--", "echo", "rank {{rank}}").stdout
+    assert out == "rank 0\nrank 1\n"
+    assert two.finish(child).lines == (["released", "released"] if stop == "app" else [])
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to start a process of another user")
+def test_a_tool_of_another_user_is_refused(two: Instance, server: str, liar: Path, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    child = two.start("-n1", "-o", f"pmix.libpmix={server}", "sh", "-c", TASK.format(go=go))
+    (file,) = rendezvous(two)
+    done = foreign_tool(tmp_path, server, liar, file.read_text(), two.job_environment())
+    assert done.returncode == 1 and b"init:" in done.stdout, done
+    go.touch()
+    assert "it belongs to user 65534, the job to user 0" in two.finish(child).err
 
 
 def test_a_process_pulls_what_those_print_that_it_has_spawned(two: Instance, server: str, tmp_path: Path) -> None:

@@ -96,6 +96,47 @@ def test_another_user_who_lies_about_it_is_refused(job: Launch, liar: Path, serv
     assert "it belongs to user 65534, the job to user 0" in result.err, (done, result)
 
 
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to start a process of another user")
+@pytest.mark.parametrize("server", VERSIONS)
+def test_a_tool_of_another_user_is_refused(job: Launch, liar: Path, server: str) -> None:
+    path = libpmix(server)
+    task = 'touch "$SAID/0"; while ! test -e "$SAID/go"; do sleep 0.02; done'
+    child = job.start("-n1", "-o", f"libpmix={path}", "sh", "-c", task)
+    job.wait_for("0")
+    (file,) = job.tmpdir.glob("flux-pmix-*/0/pmix.*.tool")
+    done = foreign_tool(job.directory, path, liar, file.read_text(), job.environment())
+    assert done.returncode == 1 and b"init:" in done.stdout, done
+    (job.said / "go").touch()
+    assert "it belongs to user 65534, the job to user 0" in job.finish(child).err
+
+
+def foreign_tool(
+    directory: Path, path: str, liar: Path, rendezvous: str, environment: dict[str, str]
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a tool of another user, who knows all that is in a rendezvous file and says to be root."""
+    program, copy = directory / "intruder", directory / "rendezvous"
+    copy.write_text(rendezvous)
+    library = [path, f"-Wl,-rpath,{os.path.dirname(path)}"] if os.sep in path else [f"-l:{path}"]
+    subprocess.run(["cc", "-o", program, str(CLIENTS / "tool.c"), *library], check=True, capture_output=True)
+    readable = directory
+    while readable != readable.parent:
+        readable.chmod(readable.stat().st_mode | 0o055)
+        readable = readable.parent
+    copy.chmod(0o644)
+    return subprocess.run(
+        [program, copy, "whatever"],
+        env=environment | {"HOME": "/", "LD_PRELOAD": str(liar), "PMIX_SECURITY_MODE": "native"},
+        user=65534,
+        group=65534,
+        extra_groups=[],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+
 def test_a_grandchild_and_a_daemon_of_a_task_are_the_jobs_own(job: Launch) -> None:
     """Started by a shell, or having left its session and lost its parent."""
     script = f'setsid {sys.executable} -c "$0" & wait'

@@ -314,6 +314,16 @@ def test_a_job_waits_for_a_debugger_until_it_is_released(job: Launch, server: st
     assert job.finish(child).lines == ["in", "in"]
 
 
+@EACH
+def test_programs_that_wait_by_themselves_are_released(job: Launch, server: str) -> None:
+    came, path = job.said / "came", libpmix(server)
+    words = ["-N2", "-n2", "-o", f"libpmix={path}", f"--env=FLUXPMIX_LIBPMIX={path}", "-o", "pmix.stop=app"]
+    child = job.start(*words, sys.executable, CLIENTS / "waits.py", came, "app")
+    job.until(lambda: came.exists() and came.read_text().count("w") == 2, "the programs do not wait")
+    flux_pmix(job, "attach", "--release")
+    assert job.finish(child).lines == ["released", "released"]
+
+
 def test_a_job_that_waits_can_be_ended(job: Launch) -> None:
     child = job.start("-n2", "-t", "1s", "-o", "pmix.stop=exec", "sleep", "100")
     job.finish(child, code=142)
