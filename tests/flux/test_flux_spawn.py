@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from installed import find_libpmix as libpmix
 from instance import CLIENTS, Instance
-from test_spawning import DASK, DYNAMIC, ERRORS, SHAPES, compiled, expected
+from test_spawning import DASK, DYNAMIC, ERRORS, SHAPES, compiled, expected, shown, written
 
 pytestmark = pytest.mark.flux
 CLIENT = (sys.executable, CLIENTS / "spawns.py")
@@ -186,6 +186,18 @@ def test_mpi4py_programs_grow_while_they_run(two: Instance, program: str) -> Non
     pytest.importorskip("mpi4py")
     result = two.run("-n1", *SHARED, sys.executable, CLIENTS / "dynamic.py", program)
     assert result.lines == DYNAMIC[program]
+
+
+def test_output_is_shown_as_the_request_says(two: Instance, server: str, tmp_path: Path) -> None:
+    for words in shown("", tmp_path):
+        options = ("-n1", *SHARED, "-o", f"pmix.libpmix={server}")
+        task = (sys.executable, CLIENTS / "shown.py", *words.split())
+        result = two.run(*options, *task, env={"FLUXPMIX_LIBPMIX": server})
+        *_, last = sorted(result.out.splitlines(), key=lambda line: line.startswith("nspace "))
+        nspace = last.removeprefix("nspace ")
+        out, err = shown(nspace, tmp_path)[words]
+        assert (result.lines, sorted(result.err.splitlines())) == (sorted([*out, last]), sorted(err)), words
+    written(nspace, tmp_path)
 
 
 def test_a_pool_over_two_nodes_gets_workers_while_it_works(two: Instance) -> None:

@@ -221,6 +221,45 @@ def test_mpi4py_programs_grow_while_they_run(job: Launch, program: str, nodes: i
     assert result.lines == DYNAMIC[program] and result.err == ""
 
 
+def shown(nspace: str, directory: Path) -> dict[str, tuple[list[str], list[str]]]:
+    """What two spawned tasks show of `out` and, as errors, `err`, by what `clients/shown.py` asks for."""
+    ranks = (0, 1)
+    return {
+        "IOF_TAG_OUTPUT": (
+            [f"[{nspace},{r}]<stdout>: out" for r in ranks],
+            [f"[{nspace},{r}]<stderr>: err" for r in ranks],
+        ),
+        "IOF_RANK_OUTPUT": ([f"[{r}]<stdout>: out" for r in ranks], [f"[{r}]<stderr>: err" for r in ranks]),
+        "MERGE_STDERR_STDOUT": (["err", "err", "out", "out"], []),
+        f"IOF_OUTPUT_TO_FILE={directory}/copy": (["out", "out"], ["err", "err"]),
+        f"OUTPUT_TO_DIRECTORY={directory}/deep IOF_FILE_ONLY": ([], []),
+    }
+
+
+def written(nspace: str, directory: Path) -> None:
+    """Look at the files."""
+    for rank in (0, 1):
+        assert sorted((directory / f"copy.{rank}").read_text().splitlines()) == ["err", "out"]
+        for name, text in (("stdout", "out\n"), ("stderr", "err\n")):
+            assert (directory / "deep" / nspace / f"rank.{rank}" / name).read_text() == text
+
+
+def test_output_is_shown_as_the_request_says(job: Launch, library: list[str]) -> None:
+    for words in shown("", job.directory):
+        result = job.run("-n1", *library, sys.executable, CLIENTS / "shown.py", *words.split())
+        *_, last = sorted(result.out.splitlines(), key=lambda line: line.startswith("nspace "))
+        nspace = last.removeprefix("nspace ")
+        out, err = shown(nspace, job.directory)[words]
+        assert (result.lines, sorted(result.err.splitlines())) == (sorted([*out, last]), sorted(err)), words
+    written(nspace, job.directory)
+
+
+def test_a_file_for_output_that_cannot_be_written_is_a_line(job: Launch, library: list[str]) -> None:
+    result = job.run("-n1", *library, sys.executable, CLIENTS / "shown.py", "IOF_OUTPUT_TO_FILE=/proc/none/out")
+    assert result.out.count("out\n") == 2
+    assert result.err.count("is not written there") == 2
+
+
 DASK = "done 780 with more than 2 workers: True"
 
 

@@ -67,8 +67,27 @@ class Policy(Record):
     hosts: tuple[tuple[str, int | None], ...] | None = None
 
 
+class Shown(Record):
+    """How the output of an application is shown: tags ("", "plain", "detailed" or "rank"), times, both streams as one.
+
+    `file` gets the rank appended unless it is a `pattern`, in `directory` there is a file for each stream of each
+    process; `only`: what goes there is not shown besides.
+    """
+
+    tag: str = ""
+    timestamp: bool = False
+    merge: bool = False
+    file: str = ""
+    directory: str = ""
+    pattern: bool = False
+    only: bool = False
+
+
 class Command(Record):
-    """One application as it is to be started. `env` are "NAME=VALUE"s, `changes` come after them."""
+    """One application as it is to be started. `env` are "NAME=VALUE"s, `changes` come after them.
+
+    `shown` are the fields of a `Shown`, none where its output is shown as it comes.
+    """
 
     command: str
     argv: tuple[str, ...]
@@ -77,6 +96,7 @@ class Command(Record):
     wdir: str | None
     size: int
     indexed: bool = False  # argv[0] gets the rank appended
+    shown: tuple[str | bool, ...] = ()
 
     def arguments(self, rank: int) -> list[str]:
         """Return the arguments of one of its processes, by its rank in the job."""
@@ -124,7 +144,7 @@ def read(proc: Proc, directives: Infos, apps: Sequence[AppSpec]) -> Wanted:
     common = _changes(directives)
     return Wanted(
         parent if isinstance(parent, Proc) else proc,
-        tuple(_command(app, common) for app in apps),
+        tuple(_command(app, common, directives) for app in apps),
         tuple(_policy((*app.directives, *directives)) for app in apps),
         _oversubscription(all_infos),
         is_true(directives, a.NOTIFY_COMPLETION),
@@ -145,7 +165,7 @@ def _seconds(value: object) -> float | None:
     return float(value) or None
 
 
-def _command(app: AppSpec, common: tuple[EnvarChange, ...]) -> Command:
+def _command(app: AppSpec, common: tuple[EnvarChange, ...], common_infos: Infos) -> Command:
     command = app.command or (app.argv[0] if app.argv else "")
     if not command:
         raise Refused(Status.ERR_JOB_NO_EXE_SPECIFIED, "an application has no command")
@@ -170,7 +190,25 @@ def _command(app: AppSpec, common: tuple[EnvarChange, ...]) -> Command:
         wdir if isinstance(wdir, str) and wdir else app.cwd,
         app.maxprocs,
         is_true(app.directives, a.INDEX_ARGV),
+        _shown((*app.directives, *common_infos)),
     )
+
+
+def _shown(infos: Infos) -> tuple[str | bool, ...]:
+    """Return how output is to be shown; what an application says itself comes before what is said for all."""
+    tags = {a.IOF_RANK_OUTPUT: "rank", a.IOF_TAG_DETAILED_OUTPUT: "detailed"}
+    plain = (a.IOF_TAG_OUTPUT, a.IOF_TAG_FULLNAME_OUTPUT, a.TAG_OUTPUT)
+    tags |= dict.fromkeys(plain, "plain")
+    found = Shown(
+        next((tag for key, tag in tags.items() if is_true(infos, key)), ""),
+        any(is_true(infos, key) for key in (a.IOF_TIMESTAMP_OUTPUT, a.TIMESTAMP_OUTPUT)),
+        any(is_true(infos, key) for key in (a.IOF_MERGE_STDERR_STDOUT, a.MERGE_STDERR_STDOUT)),
+        _text(infos, a.IOF_OUTPUT_TO_FILE) or _text(infos, a.OUTPUT_TO_FILE) or "",
+        _text(infos, a.IOF_OUTPUT_TO_DIRECTORY) or _text(infos, a.OUTPUT_TO_DIRECTORY) or "",
+        is_true(infos, a.IOF_FILE_PATTERN),
+        any(is_true(infos, key) for key in (a.IOF_FILE_ONLY, a.OUTPUT_NOCOPY)),
+    )
+    return () if found == Shown() else found._values()
 
 
 def _changes(infos: Infos) -> tuple[EnvarChange, ...]:

@@ -79,7 +79,7 @@ def pack_launch(root: Job, launch: Launch) -> tuple[Any, ...]:
         # Its own shells have the commands from Flux.
         ()
         if launch.place is not None
-        else tuple((c.command, c.argv, c.env, c.changes, c.wdir, c.size, c.indexed) for c in launch.commands),
+        else tuple((c.command, c.argv, c.env, c.changes, c.wdir, c.size, c.indexed, c.shown) for c in launch.commands),
         (job.nspace, tuple(map(_pack_node, job.nodes[len(root.nodes) :])), _pack_place(launch.place)),
     )
 

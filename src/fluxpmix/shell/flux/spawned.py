@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from fluxpmix.shell.base import Driver
+    from fluxpmix.shell.showing import Showing
 
 _LENGTH = Struct("!Q")  # before each message, as `local/stream.py` has it
 _PATIENCE = 30.0  # seconds for the helper to start a task
@@ -50,6 +51,7 @@ class SpawnedTasks:
         self._found: dict[int, list[tuple[str, dict[str, str]]]] = {}  # by first number: path and environment
         self._jobs: dict[int, Launch] = {}  # by first number, that have not ended
         self._tasks: dict[int, tuple[str, int]] = {}  # by number, of those that are not done: name, job's first number
+        self._showings: dict[int, Showing] = {}  # by number, of those whose output is not shown as it comes
         self._running: set[int] = set()
         self._dropped: set[int] = set()  # first numbers
         self._failed: tuple[int, str] = (0, "")  # exit code, and why
@@ -81,6 +83,12 @@ class SpawnedTasks:
             path, env = found[app.index]
             env = env | variables(launch, proc.rank, local_rank)
             env |= self._driver.task_environment(number)
+            shown = launch.commands[app.index].shown
+            if shown:
+                from fluxpmix.shell.showing import Showing
+
+                host = launch.job.nodes[self._shell].hostname
+                self._showings[number] = Showing(shown, proc, host, app.wdir, self._api.log)
             self._tasks[number] = f"{launch.ordinal}.{proc.rank}", launch.first
             self._running.add(number)
             self._api.hold(_HOLD)
@@ -257,7 +265,9 @@ class SpawnedTasks:
         if kind == STARTED:
             self._driver.task_started(number, *values)
         elif kind == OUTPUT:
-            self._output.write(self._tasks[number][0], *values)
+            showing = self._showings.get(number)
+            for shown in (values,) if showing is None else showing.show(*values):
+                self._output.write(self._tasks[number][0], *shown)
         elif kind == EXITED:
             self._exited(number, *values)
         elif kind == DONE:
@@ -278,6 +288,7 @@ class SpawnedTasks:
             self._policy.task_ended(first, how, code)
 
     def _done(self, number: int) -> None:
+        self._showings.pop(number, None)
         if self._tasks.pop(number, None) is not None:
             self._output.flush(self._shown)
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fluxpmix.shell.local.input import Inputs
     from fluxpmix.shell.local.reactor import Reactor
     from fluxpmix.shell.local.request import Request
+    from fluxpmix.shell.showing import Showing
 
 _HIGH_WATER = 4 << 20  # bytes on their way to the launcher before the tasks must wait
 _LAST_WORDS = 1.0  # seconds that a dead task's pipes are listened to: its children may hold them open
@@ -41,6 +42,7 @@ class RunningTasks:
         self._tasks: dict[int, _Task] = {}
         self._by_pid: dict[int, _Task] = {}
         self.driver: Driver | None = None
+        self.showings: dict[int, Showing] = {}  # by number, of those whose output is not shown as it comes
         self.heard = False  # whether the driver wants to hear what tasks print
         reactor.on_signal(signal.SIGCHLD, self._reap)
 
@@ -129,7 +131,9 @@ class RunningTasks:
 
     def output(self, number: int, stream: int, data: bytes) -> None:
         """Pass on what a task printed."""
-        self._launcher.send(control.OUTPUT, number, stream, data)
+        showing = self.showings.get(number)
+        for where, what in ((stream, data),) if showing is None else showing.show(stream, data):
+            self._launcher.send(control.OUTPUT, number, where, what)
         if self.heard and self.driver is not None:
             self.driver.task_output(number, stream, data)
         if self._launcher.stream.queued > _HIGH_WATER:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from fluxpmix.shell.keeper import Keeper
     from fluxpmix.shell.local.links import Links
     from fluxpmix.shell.local.request import Request
-    from fluxpmix.shell.local.spawned import SpawnedTasks
+    from fluxpmix.shell.local.spawned import SpawnedTasks, Style
 
 _LAST_WORDS = 1.0  # seconds for what other shells have sent of their tasks' output
 _STEP = 0.005  # seconds between looks whether all has come
@@ -162,10 +162,16 @@ class JobShell:
             from fluxpmix.shell.local.spawned import SpawnedTasks
 
             assert self._driver is not None
-            self._spawned = SpawnedTasks(self._request, self.rank, self._directory, self._driver, self._running.run)
+            where = self.rank, self._directory
+            self._spawned = SpawnedTasks(self._request, *where, self._driver, self._running.run, self._style)
         # Every shell says so, and before the asker is answered: the launcher knows of it when that one ends.
         self._control.send(control.SPAWNED, *self._spawned.told(launch))
         self._spawned.find(launch)
+
+    def _style(self, number: int, how: Style) -> None:
+        from fluxpmix.shell.showing import Showing
+
+        self._running.showings[number] = Showing(*how, self.log)
 
     def start_tasks(self, launch: Launch) -> None:
         """Start this shell's tasks of a spawned job."""

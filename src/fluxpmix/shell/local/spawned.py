@@ -18,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TypeAlias
 
+    from fluxpmix.pmix.types import Proc
     from fluxpmix.shell.base import Driver
     from fluxpmix.shell.local.request import Request
 
@@ -28,15 +29,29 @@ Run: TypeAlias = Callable[
 ]
 
 
+# What a `Showing` is made of, but for the log.
+Style: TypeAlias = "tuple[Sequence[str | bool], Proc, str, str]"
+
+
 class SpawnedTasks:
     """Those of one shell."""
 
-    def __init__(self, request: Request, shell: int, directory: str, driver: Driver, run: Run) -> None:
+    def __init__(
+        self,
+        request: Request,
+        shell: int,
+        directory: str,
+        driver: Driver,
+        run: Run,
+        style: Callable[[int, Style], None],
+    ) -> None:
+        """`style(number, how)` is told how a task's output is to be shown, where not as it comes."""
         self._request = request
         self._shell = shell
         self._directory = directory
         self._driver = driver
         self._run = run
+        self._style = style
         self._found: dict[int, list[tuple[str, dict[str, str]]]] = {}  # by first number: path and environment
 
     def find(self, launch: Launch) -> None:
@@ -61,6 +76,9 @@ class SpawnedTasks:
             env = env | variables(launch, proc.rank, local_rank) | {"FLUX_JOB_TMPDIR": self._directory}
             machine.help_emulated(env, job, self._directory)
             env |= self._driver.task_environment(number)
+            shown = launch.commands[app.index].shown
+            if shown:
+                self._style(number, (shown, proc, job.nodes[self._shell].hostname, app.wdir))
             stdin = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 self._run(number, path, argv, env, app.wdir, stdin, None)
