@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
+import time
 
 from mpi4py import MPI
 
@@ -94,6 +95,36 @@ def jobs() -> None:
     if role == "first" and world.rank == 0:
         MPI.Unpublish_name("first job", port)
         MPI.Close_port(port)
+
+
+def meets() -> None:
+    """Two jobs that were started apart: the one called "server" publishes a port, the other connects to it."""
+    world, serves = MPI.COMM_WORLD, sys.argv[2] == "server"
+    port = ""
+    if world.rank == 0:
+        port = MPI.Open_port() if serves else _found("a meeting")
+        if serves:
+            MPI.Publish_name("a meeting", port)
+    between = world.Accept(port) if serves else world.Connect(port)
+    both = between.Merge(high=not serves)
+    say(sys.argv[2], world.rank, between.remote_size, both.rank, both.allreduce(both.rank))
+    both.Free()
+    between.Disconnect()
+    if serves and world.rank == 0:
+        MPI.Unpublish_name("a meeting", port)
+        MPI.Close_port(port)
+
+
+def _found(name: str) -> str:
+    """Look a name up until it is there."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return MPI.Lookup_name(name)
+        except MPI.Exception:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
 
 
 def sums() -> None:

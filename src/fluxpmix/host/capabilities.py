@@ -126,6 +126,7 @@ def spawns(host: Host) -> Spawns:
         ended=lambda: host.get(failures).ended,
         timed_out=host.get(failures).timed_out,
         place=host.place,
+        moves=(host.fanout, host.exchange),
         as_jobs=host.spawn_jobs,
     )
 

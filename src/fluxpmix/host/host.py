@@ -75,6 +75,7 @@ class Host:
         self.rank = shell_rank
         self.home = job if world is None else world.own.job  # the Flux job that this shell is of
         self.fanout = fanout
+        self.exchange = exchange
         self.default_timeout = default_timeout
         self.ends_at = ends_at
         self.oversubscribe = oversubscribe
@@ -260,6 +261,12 @@ class Host:
         """The shells of the job that was submitted under `ticket` are up."""
         out = self._begin(now)
         self.get(capabilities.spawns).joined(ticket, arrival, now, out)
+        return out
+
+    def came(self, ticket: int, arrival: Arrival, apps: tuple[tuple[Any, ...], ...], now: float) -> list[Effect]:
+        """The shells of a job that somebody has started by hand are up, and ask to join."""
+        out = self._begin(now)
+        self.get(capabilities.spawns).came(ticket, arrival, apps, now, out)
         return out
 
     def withdrawn(self, ticket: int, status: int, why: str, now: float) -> list[Effect]:

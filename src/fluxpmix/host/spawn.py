@@ -102,12 +102,14 @@ class Spawns(Capability):
         ended: Callable[[], Sequence[int]] = tuple,
         timed_out: Callable[[int], None] = lambda _first: None,
         place: Place | None = None,
+        moves: tuple[int, str] = (16, "tree"),
         as_jobs: bool = False,
     ) -> None:
         """`running(shell)` counts what runs on a shell; `add` and `remove` make a job known and forgotten.
 
         `ended()` are the processes that have ended, `timed_out(first)` hears of jobs whose time is up; `place` is
-        where the first job is reached (`submission.py`); `as_jobs`: all that is spawned is a Flux job of its own.
+        where the first job is reached (`submission.py`); `moves` are the fan-out and the exchange of all
+        collectives; `as_jobs`: all that is spawned is a Flux job of its own.
         """
         self._directory = directory
         self._job = job
@@ -119,6 +121,7 @@ class Spawns(Capability):
         self._ended = ended
         self._timed_out = timed_out
         self._place = place
+        self._moves = moves
         self._as_jobs = as_jobs
         self._submissions = Submissions(directory, job, place)
         self._spread = Spread(Tag.LAUNCH, me, directory, fanout, _is_step)
@@ -272,6 +275,21 @@ class Spawns(Capability):
             return
         self._open(_Pending(launch, waiting.shell, waiting.token, waiting.deadline, ticket), now, out)
 
+    def came(
+        self, ticket: int, arrival: Arrival, apps: tuple[tuple[Any, ...], ...], now: float, out: list[Effect]
+    ) -> None:
+        """The shells of a job that somebody has started by hand ask to join; `ticket` is the carrier's name for it."""
+        from fluxpmix.host.submission import by_itself
+
+        nodes = self._directory.nodes[len(self._job.nodes) :] + self._submissions.nodes(arrival, False)
+        try:
+            taskmap = self._submissions.taskmap(arrival)
+            launch = self._launch(by_itself(apps), Proc(arrival.nspace, 0), taskmap, nodes, arrival)
+        except (TypeError, ValueError) as error:
+            out.append(Withdraw(ticket, str(error)))
+            return
+        self._open(_Pending(launch, self._me, 0, None, ticket), now, out)
+
     def withdrawn(self, ticket: int, status: int, why: str, now: float, out: list[Effect]) -> None:
         """A job that was submitted does not come, or has ended before it was there."""
         waiting = self._submissions.waiting.pop(ticket, None)
@@ -347,7 +365,7 @@ class Spawns(Capability):
         nspace = None if own is None else own.nspace
         child = spawned(job, ordinal, wanted.parent, apps, taskmap, first, before, busy, None, nspace, nodes)
         self._made, self._next = ordinal, first + child.size
-        parent = self._directory.get(wanted.parent.nspace)
+        parent = None if wanted.parent is None else self._directory.get(wanted.parent.nspace)
         return Launch(
             first,
             ordinal,
@@ -379,7 +397,8 @@ class Spawns(Capability):
         self._told.append(launch)
         if self._place is not None and launch.place is not None:
             lost = tuple(sorted(self._lost))
-            world = World(self._job, self._place, tuple(self._told), packed, lost, tuple(sorted(self._ended())))
+            ended = tuple(sorted(self._ended()))
+            world = World(self._job, self._place, tuple(self._told), packed, lost, ended, self._moves)
             one.world = world.encode()
         out.append(Register(one.launch, packed))
 

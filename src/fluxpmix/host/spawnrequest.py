@@ -117,7 +117,7 @@ class Command(Record):
 class Wanted(Record):
     """A whole request."""
 
-    parent: Proc
+    parent: Proc | None  # None: nobody asks, a job comes by itself
     commands: tuple[Command, ...]
     policies: tuple[Policy, ...]
     oversubscribe: bool | None  # None: as the job that asks

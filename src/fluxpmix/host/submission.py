@@ -20,6 +20,8 @@ from fluxpmix.pmix.status import Status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from fluxpmix.host.spawnrequest import Wanted
     from fluxpmix.pmix.types import Proc
 
@@ -42,6 +44,14 @@ class Submitted(Record):
     token: int
     deadline: float | None
     holds: bool = False  # for an allocation
+
+
+def by_itself(apps: tuple[tuple[Any, ...], ...]) -> Wanted:
+    """Return the request that nobody has made for a job that joins of its own: its `apps` are argv, wdir and size."""
+    from fluxpmix.host.spawnrequest import Command, Wanted
+
+    commands = tuple(Command(argv[0], tuple(argv), (), (), wdir, size) for argv, wdir, size in apps)
+    return Wanted(None, commands, (), None, False, True, None, None, False, None, None)
 
 
 class Submissions:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 class World(Record):
     """What the shells of a Flux job join: the first job, those that came since, and last the launch of their own.
 
-    `packed` is what libpmix wants them to be told of that, `lost` are shells and `ended` processes that are gone.
+    `packed` is what libpmix wants them to be told of that, `lost` are shells and `ended` processes that are gone,
+    `moves` the fan-out and the exchange of all collectives.
     """
 
     root: Job
@@ -31,6 +32,7 @@ class World(Record):
     packed: bytes
     lost: tuple[int, ...] = ()
     ended: tuple[int, ...] = ()
+    moves: tuple[int, str] = (16, "tree")
 
     @property
     def own(self) -> Launch:
@@ -41,13 +43,13 @@ class World(Record):
         """Return it as bytes."""
         launches = tuple((launch.first, pack_launch(self.root, launch)) for launch in self.launches)
         gone = idset.encode(self.lost), idset.encode(self.ended)
-        return wire.encode((_pack_job(self.root), _pack_place(self.place), launches, self.packed, gone))
+        return wire.encode((_pack_job(self.root), _pack_place(self.place), launches, self.packed, gone, self.moves))
 
     @classmethod
     def decode(cls, data: bytes) -> World:
         """Undo `encode`. Raises ValueError."""
         try:
-            root, place, launches, packed, (lost, ended) = wire.decode(data)
+            root, place, launches, packed, (lost, ended), (fanout, exchange) = wire.decode(data)
             job = _unpack_job(root)
             return cls(
                 job,
@@ -56,6 +58,7 @@ class World(Record):
                 packed,
                 tuple(idset.parse(lost)),
                 tuple(idset.parse(ended)),
+                (int(fanout), str(exchange)),
             )
         except (TypeError, AttributeError, IndexError) as error:
             raise ValueError(f"what a job is to join cannot be read: {error}") from None

@@ -197,7 +197,7 @@ def check_set_name(name: object) -> None:
 def spawned(
     job: Job,
     ordinal: int,
-    parent: Proc,
+    parent: Proc | None,
     apps: tuple[App, ...],
     taskmap: TaskMap,
     first: int,
@@ -209,6 +209,7 @@ def spawned(
 ) -> Job:
     """Return the `ordinal`-th job (from 1) that is spawned within `job`, on its nodes or those after them, by `parent`.
 
+    A job that came by itself has no `parent`.
     `first` processes came before it in the host of `job`, `procs` of them on each node, of which `busy` run.
     Without a `credential` it gets one that follows from that of `job`, and likewise its `nspace`. Raises ValueError
     as `Job` does.
@@ -231,7 +232,7 @@ def spawned(
         taskmap,
         credential or blake2b(nspace.encode(), key=job.credential.encode()[:64], digest_size=32).hexdigest(),
         job.cores_per_task,
-        spawned=True,
+        spawned=parent is not None,
         model=job.model,
         parent=parent,
     )

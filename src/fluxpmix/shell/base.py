@@ -26,6 +26,8 @@ from fluxpmix.shell.server import JobServer, Site
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from fluxpmix.host.effects import Place
     from fluxpmix.host.submission import Arrival
     from fluxpmix.host.world import World
@@ -238,6 +240,10 @@ class Driver:
     def joined(self, ticket: int, arrival: Arrival) -> None:
         """The shells of a job that was submitted are up, and ask what they join."""
         self._run(partial(self._host.joined, ticket, arrival))
+
+    def came(self, ticket: int, arrival: Arrival, apps: tuple[tuple[Any, ...], ...]) -> None:
+        """The shells of a job that somebody has started by hand are up, and ask to join."""
+        self._run(partial(self._host.came, ticket, arrival, apps))
 
     def withdrawn(self, ticket: int, status: int, why: str) -> None:
         """A job that was submitted does not come, or has ended before it was there; `status` is what to answer."""

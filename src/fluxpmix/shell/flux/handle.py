@@ -109,6 +109,16 @@ class Handle:
             raise ShellError(f"cannot call broker {broker}: {os.strerror(ffi.errno)}")
         self._answers[int(ffi.cast("uintptr_t", future))] = done
 
+    def ask(self, topic: bytes, broker: int, payload: bytes) -> tuple[int, bytes]:
+        """Send a request and wait for its answer, before there is a reactor: 0 and what it holds, or errno and why."""
+        future = self.lib.flux_rpc_raw(self.handle, topic, payload, len(payload), broker, 0)
+        if not future:
+            return int(self.ffi.errno), b""
+        try:
+            return self._answered(future)
+        finally:
+            self.lib.flux_future_destroy(future)
+
     def submit(self, jobspec: str, done: Callable[[int, bytes], None]) -> None:
         """Submit a job to the instance that this one runs in; `done` as in `call`: {"id"}, or what is wrong."""
         lib, ffi = self.lib, self.ffi

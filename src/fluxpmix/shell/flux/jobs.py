@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from errno import ENOSYS
 
 from fluxpmix.host import wire
 from fluxpmix.host.effects import Launch, Level, Place, Submit, Welcome, Withdraw
@@ -23,18 +24,18 @@ from fluxpmix.pmix.light import partial
 from fluxpmix.pmix.status import Status
 from fluxpmix.shell.flux import jobspec
 from fluxpmix.shell.flux.api import Shell
-from fluxpmix.shell.flux.handle import ANY_BROKER, Request
+from fluxpmix.shell.flux.handle import ANY_BROKER, Request, ShellError
 from fluxpmix.shell.flux.joblog import JobLog
 from fluxpmix.shell.flux.mail import Mail
-from fluxpmix.shell.flux.service import WELCOME
+from fluxpmix.shell.flux.service import JOIN, WELCOME
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from fluxpmix.shell.base import Driver
+    from fluxpmix.shell.flux.options import Parent
 
-JOIN = "pmix-join"
 _HOLD = "pmix-jobs"
 _COMMAND = {126: Status.ERR_EXE_NOT_ACCESSIBLE, 127: Status.ERR_JOB_EXE_NOT_FOUND}
 
@@ -80,15 +81,12 @@ class FluxJobs:
         grace = api.option("kill-timeout")
         self._grace = float(grace) if isinstance(grace, int | float) else 5.0
         self._closed = False
-        self._serves = False
+        self._comers = 0  # jobs that somebody has started to join
 
     # -- jobs that are submitted ---------------------------------------------------------------------
 
     def submit(self, wanted: Submit) -> None:
         """Submit a job, if its like can ever be had while the asker's runs."""
-        if not self._serves:
-            self._serves = True
-            self._api.serve(self._mail.peers.topic(JOIN), self._join)
         child = self._children[wanted.ticket] = _Child(wanted.ticket)
         try:
             shape = jobspec.Shape(
@@ -159,9 +157,17 @@ class FluxJobs:
             if child.id:
                 self._cancel(child.id, unwanted.why)
 
-    def _join(self, request: Request) -> None:
-        """The first shell of a job that was submitted asks what its shells join."""
-        ticket, number, nspace, service, brokers, nodes, text = wire.decode(bytes(request.payload))
+    def join(self, request: Request) -> None:
+        """The first shell of a job asks what its shells join: one that was submitted, or that somebody started."""
+        ticket, number, nspace, service, brokers, nodes, text, apps = wire.decode(bytes(request.payload))
+        request.respond()
+        if ticket == 0:  # by hand
+            self._comers += 1
+            ticket = -self._comers
+            comer = self._children[ticket] = _Child(ticket)
+            comer.id = number
+            comer.log = JobLog(self._api, number, partial(self._ended, comer))
+            self._api.log(Level.DEBUG, f"job {jobid.encode(number)} joins")
         child = self._children.get(ticket)
         if child is None or child.id != number or child.launch is not None:
             self._api.complain(f"job {number} asks to join, and was not submitted from here")
@@ -173,7 +179,10 @@ class FluxJobs:
             tuple(Node(at, *node) for at, node in enumerate(nodes)),
             TaskMap.parse(text),
         )
-        self._driver.joined(ticket, arrival)
+        if ticket < 0:
+            self._driver.came(ticket, arrival, apps)
+        else:
+            self._driver.joined(ticket, arrival)
 
     def welcome(self, joined: Welcome) -> None:
         """All shells know the job: tell its shells."""
@@ -259,13 +268,23 @@ class FluxJobs:
 _ANSWERS = {"alloc": Status.ERR_OUT_OF_RESOURCE, "cancel": Status.ERR_JOB_CANCELED}
 
 
-def ask(api: Shell, service: str, broker: int, arrival: Arrival, ticket: int) -> None:
-    """As the first shell of a job that was spawned: ask what it joins; the answer is a message of its own."""
+def ask(api: Shell, parent: Parent, arrival: Arrival, apps: tuple[tuple[Any, ...], ...]) -> None:
+    """As the first shell of a job: ask what it joins; the answer is a message of its own. Raises `ShellError`.
+
+    `apps` are the job's applications: argv, directory and size of each.
+    """
     nodes = tuple((node.hostname, node.aliases, node.slots, node.cores) for node in arrival.nodes)
     place = arrival.place
     text = arrival.taskmap.encode("wrapped")
-    question = (ticket, place.job, arrival.nspace, place.service, place.brokers, nodes, text)
-    api.send(f"{service}.{JOIN}".encode(), broker, wire.encode(question))
+    question = (parent.ticket, place.job, arrival.nspace, place.service, place.brokers, nodes, text, apps)
+    code, why = api.ask(f"{parent.service}.{JOIN}".encode(), parent.broker, wire.encode(question))
+    if code:
+        name = parent.service.rpartition("-")[2]
+        text = why.decode("utf-8", "replace") or os.strerror(code)
+        raise ShellError(f"job {name} cannot be joined: {_CANNOT.get(code, text)}")
+
+
+_CANNOT = {ENOSYS: "it does not run, or has no PMIx of this version (-o pmi=pmix)"}
 
 
 def _why(job: int, status: int | None, note: str) -> str:

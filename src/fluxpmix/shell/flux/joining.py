@@ -1,4 +1,5 @@
-"""How the shells of a Flux job that a process has spawned join those that are there, before their tasks start.
+"""How the shells of a Flux job join those that are there, before their tasks start: of one that a process has spawned,
+or that somebody has started by hand to join another (-o pmix.join=JOB).
 
 `plugin.py` keeps the `Facts` of its job. The first shell asks (`jobs.py` says whom and what), and passes the answer on
 to the job's other shells; each makes its driver from it.
@@ -6,11 +7,16 @@ to the job's other shells; each makes its driver from it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from errno import ENOENT
 
 from fluxpmix.host.effects import Place
+from fluxpmix.job import idset, jobid
 from fluxpmix.pmix.record import Record
 from fluxpmix.shell.flux.api import Shell
+from fluxpmix.shell.flux.handle import ANY_BROKER, ShellError
+from fluxpmix.shell.flux.jsontext import loads
 from fluxpmix.shell.flux.mail import Mail
 from fluxpmix.shell.flux.options import Parent
 from fluxpmix.shell.flux.service import SETUP, WELCOME
@@ -54,7 +60,8 @@ class Facts(Record):
         peers.await_world()
         if rank == 0:
             arrival = Arrival(self.job.nspace, self.place, self.job.nodes, self.job.taskmap)
-            ask(self.api, self.parent.service, self.parent.broker, arrival, self.parent.ticket)
+            apps = tuple((app.argv, app.wdir, app.size) for app in self.job.apps)
+            ask(self.api, self.parent, arrival, apps)
             word = bytes(peers.wait_for(WELCOME, patience))
             for shell in range(1, len(self.place.brokers)):
                 peers.send(shell, SETUP, (word,))
@@ -66,3 +73,23 @@ class Facts(Record):
             if launch.place is not None:
                 self.mail.add(launch.base, launch.place.service, launch.place.brokers)
         return world
+
+
+def find(api: Shell, job: int, service: str) -> Parent:
+    """Return where a running job is asked by one that wants to join it; `service` is the asker's.
+
+    Raises `ShellError` where there is no such job, or it does not run.
+    """
+    from json import dumps
+
+    name = jobid.encode(job)
+    code, answer = api.ask(
+        b"job-info.lookup", ANY_BROKER, dumps({"id": job, "keys": ["R"], "flags": 0}).encode() + b"\0"
+    )
+    if code:
+        why = "there is no such job of yours, or it has no resources yet" if code == ENOENT else os.strerror(code)
+        raise ShellError(f"-o pmix.join={name}: {why}; flux jobs shows those that run")
+    resources = loads(loads(answer.rstrip(b"\0").decode())["R"])
+    brokers = [rank for entry in resources["execution"]["R_lite"] for rank in idset.parse(str(entry["rank"]))]
+    owner, _, _ = service.partition("-shell-")
+    return Parent(f"{owner}-shell-{name}", min(brokers), 0)

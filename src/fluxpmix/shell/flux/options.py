@@ -92,6 +92,16 @@ def _stop(value: Any) -> str:
     raise ValueError("init or app is expected; Flux stops tasks on exec by -o stop-tasks-in-exec")
 
 
+def _job(value: Any) -> int:
+    from fluxpmix.job import jobid
+
+    text = str(value)
+    try:
+        return int(text) if text.isdecimal() else jobid.decode(text)
+    except ValueError as error:
+        raise ValueError(f"{error}; name a running job of yours, as flux jobs shows it") from None
+
+
 class Parent(Record):
     """Where a spawned Flux job asks what it joins: the first shell's service, its broker, and what to ask for."""
 
@@ -107,7 +117,8 @@ class Options(Record):
     `timeout` what an operation may take by default (seconds; None: for ever), `model` PMIX_MODEL_LIBRARY_NAME, `pset`
     the process sets, `trace` the file that says what the job's time went into, `stop` where tasks wait for a debugger,
     `oversubscribe` whether spawned tasks may be more than the job has cores for; `spawn` whether spawned tasks are a
-    Flux job of their own also where no resources are asked for; `parent` is set for jobs that are spawned (`jobs.py`).
+    Flux job of their own also where no resources are asked for; `parent` is set for jobs that are spawned
+    (`jobs.py`), `join` names a running job whose processes this one's shall know (`joining.py`).
     """
 
     libpmix: str | None = None
@@ -121,6 +132,7 @@ class Options(Record):
     oversubscribe: bool = False
     spawn: str = INSIDE
     parent: Parent | None = None
+    join: int | None = None
 
     @staticmethod
     def read(option: Callable[[str], Any]) -> Options:
@@ -154,4 +166,5 @@ _NAMES: dict[str, Callable[[Any], Any]] = {
     "pmix.oversubscribe": _switch,
     "pmix.spawn": _spawn,
     "pmix.parent": _parent,
+    "pmix.join": _job,
 }

@@ -19,6 +19,7 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Callable, Sequence
+from errno import EINVAL
 from time import monotonic
 
 from fluxpmix.host.effects import Buffer, Frame, Launch, Level, Place
@@ -29,16 +30,16 @@ from fluxpmix.pmix.light import partial
 from fluxpmix.pmix.record import replace
 from fluxpmix.pmix.status import Status
 from fluxpmix.shell.base import Driver
-from fluxpmix.shell.flux import resources
+from fluxpmix.shell.flux import joining, resources
 from fluxpmix.shell.flux import site as sites
 from fluxpmix.shell.flux.api import Shell
 from fluxpmix.shell.flux.exits import Exits
-from fluxpmix.shell.flux.handle import ShellError, Wake
+from fluxpmix.shell.flux.handle import Request, ShellError, Wake
 from fluxpmix.shell.flux.joining import Facts
 from fluxpmix.shell.flux.leftovers import Hold
 from fluxpmix.shell.flux.mail import Mail
-from fluxpmix.shell.flux.options import JOB, Options
-from fluxpmix.shell.flux.service import SETUP, Leaving
+from fluxpmix.shell.flux.options import JOB, Options, Parent
+from fluxpmix.shell.flux.service import JOIN, SETUP, Leaving
 from fluxpmix.shell.flux.timelimit import TimeLimit
 from fluxpmix.shell.local.guard import Guard
 
@@ -243,6 +244,8 @@ class Plugin:
         self._wake = Wake(api, self._exits.look)
         laterally = options.exchange != "tree"
         self._mail = Mail(api, self.rank, brokers, service, laterally, self._receive, self._lost_from_others)
+        if self.rank == 0:
+            api.serve(self._mail.peers.topic(JOIN), self._asked_to_join)
         self._leaving = Leaving(api, self._mail.peers, self.rank, brokers, self._own_shell_lost)
         xml = api.topology()
         stop = EXEC if api.option("stop-tasks-in-exec") else options.stop
@@ -269,9 +272,12 @@ class Plugin:
             spawn_jobs=options.spawn == JOB,
         )
         self._timer = api.timer(self._timer_ended)
-        self._facts = Facts(api, self._mail, job, place, site, xml, fanout, options.parent, make)
+        parent = options.parent
+        if options.join is not None:
+            parent = joining.find(api, options.join, service) if self.rank == 0 else Parent("", 0, 0)
+        self._facts = Facts(api, self._mail, job, place, site, xml, fanout, parent, make)
         self._ranks = tuple(job.ranks(self.rank))
-        if options.parent is not None:
+        if parent is not None:
             return  # which shells this one joins is known when all of the job's are there
         driver = self._open(make(job=job, site=site), site, xml)
         if self.rank == 0:
@@ -307,11 +313,13 @@ class Plugin:
         gc.enable()
 
     def _joined(self, world: World, facts: Facts) -> None:
-        """The job is one that was spawned: be a shell among the others."""
+        """The job is one that was spawned, or has come to join another: be a shell among the others."""
         launch = world.own
         self.rank, self._first = launch.base + self._own_rank, launch.first
         site = replace(facts.site, shell_rank=self.rank)
-        driver = self._open(facts.make(job=launch.job, site=site, world=world), site, facts.xml)
+        fanout, exchange = world.moves
+        made = facts.make(job=launch.job, site=site, world=world, fanout=fanout, exchange=exchange)
+        driver = self._open(made, site, facts.xml)
         driver.open_job(launch.job.credential)
         driver.setup_local_support(world.packed)
         facts.mail.peers.begin()
@@ -443,6 +451,13 @@ class Plugin:
         if self._leaving is not None:
             self._leaving.shell_lost(shell)
         self._shell_lost(self.rank - self._own_rank + shell, reason)
+
+    def _asked_to_join(self, request: Request) -> None:
+        """A job that was spawned is up, or one that somebody has started to join this one."""
+        if self.rank or self._driver is None:
+            request.refuse(EINVAL, "it has joined another job itself: name that one")
+        else:
+            self.jobs.join(request)
 
     def _shell_lost(self, shell: int, reason: str) -> None:
         """Give up a peer."""

@@ -20,6 +20,7 @@ from fluxpmix.shell.flux.handle import Request, ShellError
 
 # The service's methods; the last two are for `lateral`.
 MESSAGE, END, ALIVE, LINK, CERTIFICATE = "pmix-message", "pmix-end", "pmix-alive", "pmix-link", "pmix-certificate"
+JOIN = "pmix-join"  # asks to be a shell among the job's (`jobs.py`)
 # Kinds of messages: of the host, of the first shell at start, of who is lost, for want of a link (`lateral`),
 # of what a job joins (`jobs.py`).
 FRAME, SETUP, LOST, LATERAL, WELCOME = 1, 2, 3, 4, 5
