@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 
@@ -275,6 +276,27 @@ def allocation(client: Client) -> None:
     client.fence()
 
 
+def child_signalled(client: Client) -> None:
+    client.connect([parent_of(client), client.job])
+    signal.sigtimedwait([signal.SIGUSR1], SECONDS)
+    say("signalled")
+
+
+def session(client: Client) -> None:
+    """Signal all of the session: this job, and what it spawns."""
+    if client.proc.rank == 0:
+        nspace = client.spawn([app("signalled")], directives(sys.argv[2:]))
+        client.connect([client.proc, everyone(nspace)])
+        try:
+            client.session_control(0xFFFFFFFF, [Info(attributes.SESSION_SIGNAL, int(signal.SIGUSR1))])
+        except PmixError as error:
+            say(describe(error.status))
+            os._exit(0)
+    client.fence()
+    assert signal.sigtimedwait([signal.SIGUSR1], SECONDS)
+    say("signalled")
+
+
 def nests(client: Client) -> None:
     nspace = client.spawn([app("nests", sys.argv[2])])
     client.connect([client.proc, everyone(nspace)])
@@ -296,6 +318,8 @@ def until(what: object) -> None:
 
 
 def main() -> None:
+    if sys.argv[1] in ("session", "signalled"):  # before libpmix has threads
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
     with Client() as client:
         name = ("child_" if client.get(attributes.SPAWNED) else "") + sys.argv[1]
         globals()[name](client)

@@ -145,6 +145,20 @@ def test_an_allocation_is_a_job_to_spawn_into_and_to_give_back(two: Instance, ta
     assert "has released it" in ended(two, held)
 
 
+@pytest.mark.parametrize("version", ["4.2", "5.0", "6.1"])
+def test_a_session_is_controlled_with_all_that_it_has_spawned(two: Instance, version: str) -> None:
+    path = libpmix(version)
+    if path is None:
+        pytest.skip(f"libpmix {version} is not installed")
+    words = ("-o", f"pmix.libpmix={path}", f"--env=FLUXPMIX_LIBPMIX={path}", *CLIENT, "session", f"{NODES}=1")
+    known = version >= "6"
+    lines = two.run(f"-n{1 + known}", "-o", "kill-timeout=0.5", *words).lines
+    if not known:
+        assert lines == ["PMIX_ERR_NOT_SUPPORTED"]
+    else:
+        assert lines == ["signalled"] * 2 and printed(two, latest(two, 1)[0]) == ["signalled"]
+
+
 def test_a_child_ends_with_its_parent(two: Instance) -> None:
     two.run("-n1", "-o", "kill-timeout=0.5", *CLIENT, "leave", f"{NODES}=1")
     child = latest(two, 1)[0]

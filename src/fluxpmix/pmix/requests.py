@@ -150,6 +150,20 @@ class Requests(Events):
         with infos(library, directives) as array:
             return self._results("PMIx_Allocation_request", directive, array.pointer, array.count)
 
+    def session_control(self, session: int, directives: Directives) -> None:
+        """Have something done to a session (0xFFFFFFFF: to the caller's), and wait until it is.
+
+        Raises `PmixError`, `PmixNotSupported` with libpmix before 6, which hands it to nobody. Standard 5.0,
+        section 14.3 (PMIx_Session_control).
+        """
+        library = self._begin("PMIx_Session_control")
+        if library.version < (6, 0):
+            raise error(int(Status.ERR_NOT_SUPPORTED), "PMIx_Session_control")
+        null = library.ffi.NULL
+        with infos(library, directives) as array:
+            status = library.lib.PMIx_Session_control(session, array.pointer, array.count, null, null)
+        check(status, "PMIx_Session_control")
+
     def monitor(self, what: Info, error: int, directives: Directives | None = None) -> Infos:
         """Ask to be watched, with event `error` where that fails.
 
