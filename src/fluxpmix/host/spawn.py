@@ -1,7 +1,7 @@
 """PMIx_Spawn: new jobs, started by the shells that run. Standard 4.2, section 11.2, and 17.3.13.
 
 `host.py` hands over each Spawn upcall. The first shell decides: it reads the request, finds places for the
-processes (`placement.py`), and gives the job its namespace and its processes their numbers, so that two spawns at
+processes (`spawnplan.py`), and gives the job its namespace and its processes their numbers, so that two spawns at
 once never meet. All shells learn of the job and register it with their libpmix, for any process may come to talk to
 it; when all have, those with processes of it start them; when they have, the asker is answered. What fails on the way
 is undone everywhere, and the asker gets the status of what failed first. A spawned job counts as connected to its
@@ -41,10 +41,13 @@ from fluxpmix.host.event import told
 from fluxpmix.host.frames import NO_DIGEST, Message, Tag, encode
 from fluxpmix.host.joblimit import JobLimits
 from fluxpmix.host.publication import Refused
+from fluxpmix.host.spawnask import is_request, portable
+from fluxpmix.host.spawnask import packed as packed_app
+from fluxpmix.host.spawnplan import Planner
 from fluxpmix.host.spread import Spread
 from fluxpmix.host.submission import Arrival, Submissions
 from fluxpmix.host.world import World, pack_launch, unpack_launch
-from fluxpmix.job.model import App, Job, spawned
+from fluxpmix.job.model import Job
 from fluxpmix.pmix import attributes
 from fluxpmix.pmix.status import Status
 from fluxpmix.pmix.types import RANK_UNDEF, AppSpec, Info, Infos, Proc, find
@@ -54,9 +57,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from fluxpmix.host.spawnrequest import Wanted
-    from fluxpmix.job.model import Node
-    from fluxpmix.job.taskmap import TaskMap
     from fluxpmix.pmix.upcalls import Allocate, SessionControl
 
 SUCCESS = int(Status.SUCCESS)
@@ -114,8 +114,6 @@ class Spawns(Capability):
         self._directory = directory
         self._job = job
         self._me = me
-        self._oversubscribe = oversubscribe
-        self._running = running
         self._add = add
         self._remove = remove
         self._ended = ended
@@ -126,18 +124,13 @@ class Spawns(Capability):
         self._submissions = Submissions(directory, job, place)
         self._spread = Spread(Tag.LAUNCH, me, directory, fanout, _is_step)
         self._asked: dict[int, tuple[int, Infos | None]] = {}  # by token: upcall, and what goes with an allocation
-        self._tickets: dict[
-            str, int
-        ] = {}  # at the first shell: of Flux jobs, by their namespace, but of allocations that were given back
         self._tokens = 0
         self._launches: dict[int, Launch] = {}  # by first number: not over, as far as this shell knows
         self._started: set[int] = set()
         self._limits = JobLimits()
-        self._told: list[Launch] = []  # at the first shell: what all have been told of
         self._pending: dict[int, _Pending] = {}
-        self._made = 0
-        self._next = job.size  # the first number that is free
         self._lost: set[int] = set()
+        self._planner = Planner(directory, job, oversubscribe, running, self._lost)  # of use at the first shell
 
     @property
     def idle(self) -> bool:
@@ -154,7 +147,7 @@ class Spawns(Capability):
     def upcall(self, upcall: Spawn, now: float, out: list[Effect]) -> None:
         """Have the first shell decide; the reply comes when the job runs."""
         try:
-            request = (upcall.proc, _portable(upcall.directives), tuple(map(_packed, upcall.apps)))
+            request = (upcall.proc, portable(upcall.directives), tuple(map(packed_app, upcall.apps)))
             blob = wire.encode(request)
         except wire.WireError as error:
             out.append(Log(Level.ERROR, f"spawn: {error}"))
@@ -174,7 +167,7 @@ class Spawns(Capability):
     ) -> None:
         """Have a Flux job hold resources: one process on each node, that does nothing."""
         directives = (*resources, Info(attributes.SPAWN_CHILD_SEP, separate))
-        app = _packed(AppSpec("sleep", ("sleep", "infinity"), maxprocs=nodes))
+        app = packed_app(AppSpec("sleep", ("sleep", "infinity"), maxprocs=nodes))
         request = (upcall.proc, directives, (app,))
         self._ask(upcall.id, ALLOCATE, request, wire.encode(request), echo, now, out)
 
@@ -226,7 +219,9 @@ class Spawns(Capability):
         proc, directives, apps = request
         try:
             if operation == RELEASE:
-                out.append(Withdraw(self._held(find(directives, attributes.ALLOC_ID)), f"{proc} has released it"))
+                out.append(
+                    Withdraw(self._planner.held(find(directives, attributes.ALLOC_ID)), f"{proc} has released it")
+                )
                 self._answer(shell, token, SUCCESS, "", out)
                 return
             wanted = read(proc, directives, tuple(AppSpec(*app) for app in apps))
@@ -235,7 +230,7 @@ class Spawns(Capability):
                 holds = operation == ALLOCATE
                 self._submissions.begin(wanted, proc, shell, token, deadline, holds, out)
                 return
-            launch = self._plan(wanted, proc)
+            launch = self._planner.plan(wanted, proc)
         except (Refused, ValueError) as error:
             status = error.status if isinstance(error, Refused) else int(Status.ERR_OUT_OF_RESOURCE)
             what = "PMIx_Spawn" if operation == SPAWN else "PMIx_Allocation_request"
@@ -267,8 +262,8 @@ class Spawns(Capability):
         nodes = self._directory.nodes[len(self._job.nodes) :] + self._submissions.nodes(arrival, waiting.holds)
         try:
             taskmap = self._submissions.taskmap(arrival)
-            launch = self._launch(waiting.wanted, waiting.asker, taskmap, nodes, arrival, waiting.holds)
-            self._tickets[arrival.nspace] = ticket
+            launch = self._planner.launch(waiting.wanted, waiting.asker, taskmap, nodes, arrival, waiting.holds)
+            self._planner.tickets[arrival.nspace] = ticket
         except ValueError as error:
             out.append(Withdraw(ticket, str(error)))
             self._answer(waiting.shell, waiting.token, int(Status.ERR_JOB_FAILED_TO_LAUNCH), "", out)
@@ -284,7 +279,7 @@ class Spawns(Capability):
         nodes = self._directory.nodes[len(self._job.nodes) :] + self._submissions.nodes(arrival, False)
         try:
             taskmap = self._submissions.taskmap(arrival)
-            launch = self._launch(by_itself(apps), Proc(arrival.nspace, 0), taskmap, nodes, arrival)
+            launch = self._planner.launch(by_itself(apps), Proc(arrival.nspace, 0), taskmap, nodes, arrival)
         except (TypeError, ValueError) as error:
             out.append(Withdraw(ticket, str(error)))
             return
@@ -301,85 +296,6 @@ class Spawns(Capability):
             if one.ticket == ticket:
                 self._fail(one, status, why, now, out)
 
-    def _plan(self, wanted: Wanted, asker: Proc) -> Launch:
-        """Return the job, its places and its numbers."""
-        from fluxpmix.host.placement import place
-
-        allowed = self._oversubscribe if wanted.oversubscribe is None else wanted.oversubscribe
-        nodes = self._directory.nodes
-        busy = tuple(self._running(node.id) for node in nodes)
-        sizes = tuple(command.size for command in wanted.commands)
-        taskmap = place(
-            sizes, wanted.policies, nodes, busy, allowed and self._oversubscribe, self._where(wanted, asker)
-        )
-        return self._launch(wanted, asker, taskmap, nodes[len(self._job.nodes) :])
-
-    def _held(self, name: Any) -> int:
-        """Return the ticket of the Flux job that holds an allocation."""
-        for launch in self._told:
-            if launch.holds and launch.job.nspace == name and name in self._tickets:
-                return self._tickets.pop(launch.job.nspace)
-        raise Refused(Status.ERR_NOT_FOUND, f"{name!r} is no allocation that a process of this job was given")
-
-    def _where(self, wanted: Wanted, asker: Proc) -> range:
-        """Return the shells among which a job goes: those of an allocation that it names, or its asker's."""
-        name = wanted.allocation
-        if name is None:
-            return self._home(asker)
-        if name == self._job.nspace:
-            return range(len(self._job.nodes))
-        for launch in self._told:
-            given_back = launch.holds and name not in self._tickets
-            if launch.place and launch.job.nspace == name and launch.base not in self._lost and not given_back:
-                return range(launch.base, len(launch.job.nodes))
-        raise Refused(Status.ERR_NOT_FOUND, f"{name!r} is no allocation of this job's")
-
-    def _home(self, asker: Proc) -> range:
-        """Return the shells of the Flux job that a process runs in."""
-        member = self._directory.get(asker.nspace)
-        shell = FIRST_SHELL if member is None else self._directory.shell_of(self._directory.number(asker))
-        for launch in self._told:
-            if launch.place is not None and launch.base <= shell < len(launch.job.nodes):
-                return range(launch.base, len(launch.job.nodes))
-        return range(len(self._job.nodes))
-
-    def _launch(
-        self,
-        wanted: Wanted,
-        asker: Proc,
-        taskmap: TaskMap,
-        nodes: tuple[Node, ...],
-        own: Arrival | None = None,
-        holds: bool = False,
-    ) -> Launch:
-        """Return a launch on the nodes of the first job and `nodes` after them; `own` is a Flux job of its own."""
-        job = self._job
-        apps = tuple(
-            App(index, (command.command, *command.argv[1:]), command.wdir or job.apps[0].wdir, command.size)
-            for index, command in enumerate(wanted.commands)
-        )
-        there = (*job.nodes, *nodes)
-        ordinal, first = self._made + 1, self._next
-        before = tuple(len(self._directory.numbers_on(node.id)) for node in there)
-        busy = tuple(self._running(node.id) for node in there)
-        nspace = None if own is None else own.nspace
-        child = spawned(job, ordinal, wanted.parent, apps, taskmap, first, before, busy, None, nspace, nodes)
-        self._made, self._next = ordinal, first + child.size
-        parent = None if wanted.parent is None else self._directory.get(wanted.parent.nspace)
-        return Launch(
-            first,
-            ordinal,
-            child,
-            wanted.commands if own is None else (),
-            asker,
-            None if parent is None else parent.first,
-            wanted.notify or wanted.job_events,
-            wanted.separate,
-            wanted.job_events,
-            holds,
-            None if own is None else own.place,
-        )
-
     def prepared(self, first: int, packed: bytes, status: int, why: str, now: float, out: list[Effect]) -> None:
         """The first shell has what libpmix wants all shells to have: tell them of the job."""
         one = self._pending.get(first)
@@ -394,11 +310,11 @@ class Spawns(Capability):
         self._spread.send(
             None if launch.place is None else there, (REGISTER, first, (*pack_launch(self._job, launch), packed)), out
         )
-        self._told.append(launch)
+        self._planner.told.append(launch)
         if self._place is not None and launch.place is not None:
             lost = tuple(sorted(self._lost))
             ended = tuple(sorted(self._ended()))
-            world = World(self._job, self._place, tuple(self._told), packed, lost, ended, self._moves)
+            world = World(self._job, self._place, tuple(self._planner.told), packed, lost, ended, self._moves)
             one.world = world.encode()
         out.append(Register(one.launch, packed))
 
@@ -460,7 +376,7 @@ class Spawns(Capability):
                 self._started.discard(first)
             if first not in self._started:
                 self._remove(launch)
-                self._told = [each for each in self._told if each is not launch]
+                self._planner.told = [each for each in self._planner.told if each is not launch]
             out.append(Drop(launch, first in self._started))
 
     def done(self, first: int, step: int, status: int, why: str, now: float, out: list[Effect]) -> None:
@@ -498,7 +414,7 @@ class Spawns(Capability):
         except wire.WireError as error:
             return f"spawn: {error}"
         if message.tag is Tag.SPAWN:
-            if self._me != FIRST_SHELL or message.operation not in (SPAWN, ALLOCATE, RELEASE) or not _is_request(body):
+            if self._me != FIRST_SHELL or message.operation not in (SPAWN, ALLOCATE, RELEASE) or not is_request(body):
                 return "a spawn that asks for nothing, or of the wrong shell"
             self._decide(source, message.generation, message.operation, body, now, out)
             return None
@@ -577,52 +493,6 @@ class Spawns(Capability):
         self._launches[launch.first] = launch
         self._started.add(launch.first)
         self._add(launch, now, out)
-
-
-# -- what travels --------------------------------------------------------------------------------------
-
-
-def _portable(infos: Sequence[Info]) -> tuple[Info, ...]:
-    """Return those infos that mean something on another node, or must."""
-    found = []
-    for info in infos:
-        try:
-            wire.encode(info)
-        except wire.WireError:
-            if info.required:
-                raise
-            continue
-        found.append(info)
-    return tuple(found)
-
-
-def _packed(app: AppSpec) -> tuple[Any, ...]:
-    return app.command, app.argv, app.env, app.cwd, app.maxprocs, _portable(app.directives)
-
-
-def _is_request(body: Any) -> bool:
-    return (
-        type(body) is tuple
-        and len(body) == 3
-        and isinstance(body[0], Proc)
-        and _all(body[1], Info)
-        and type(body[2]) is tuple
-        and all(
-            type(app) is tuple
-            and len(app) == 6
-            and type(app[0]) is str
-            and _all(app[1], str)
-            and _all(app[2], str)
-            and isinstance(app[3], str | None)
-            and type(app[4]) is int
-            and _all(app[5], Info)
-            for app in body[2]
-        )
-    )
-
-
-def _all(items: Any, kind: type) -> bool:
-    return type(items) is tuple and all(isinstance(item, kind) for item in items)
 
 
 def _is_step(body: Any) -> bool:
