@@ -209,7 +209,7 @@ def test_open_mpi_4_1_spawns(two: Instance, tmp_path: Path) -> None:
 
 
 @pytest.mark.mpi5
-@pytest.mark.parametrize("program", DYNAMIC)
+@pytest.mark.parametrize("program", [program for program in DYNAMIC if program != "grows"])  # wants 7 cores of 4
 def test_mpi4py_programs_grow_into_other_jobs(two: Instance, program: str) -> None:
     pytest.importorskip("mpi4py")
     result = two.run("-n1", *OWN, sys.executable, CLIENTS / "dynamic.py", program)

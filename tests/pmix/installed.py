@@ -60,6 +60,8 @@ def find_libpmix(version: str) -> str | None:
     """The file of libpmix "4.2", "5.0", ..., None where it is missing."""
     if version in _ADDED:
         return _ADDED[version]
+    if version not in _USUAL:
+        return None
     there, path = _found(_USUAL[version])
     return path if there == version else None
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from fluxpmix.shell.base import Driver
     from fluxpmix.shell.flux.options import Parent
 
+_PATIENCE = 5.0  # seconds until it is said that a job waits
 _HOLD = "pmix-jobs"
 _COMMAND = {126: Status.ERR_EXE_NOT_ACCESSIBLE, 127: Status.ERR_JOB_EXE_NOT_FOUND}
 
@@ -148,6 +149,14 @@ class FluxJobs:
             self._cancel(child.id, child.unwanted or "its parent has ended")
         self._api.log(Level.DEBUG, f"submitted job {jobid.encode(child.id)} for PMIx_Spawn")
         child.log = JobLog(self._api, child.id, partial(self._ended, child))
+        timer = self._api.timer(partial(self._slow, child))
+        self._api.set_timer(timer, _PATIENCE)
+
+    def _slow(self, child: _Child) -> None:
+        """Say for whom a process waits in its PMIx_Spawn: Flux's queue may be long."""
+        if child.launch is None and child.unwanted is None and not child.ended:
+            name = jobid.encode(child.id)
+            self._api.log(Level.NOTICE, f"job {name}, of PMIx_Spawn, waits for resources; flux cancel {name} ends that")
 
     def withdraw(self, unwanted: Withdraw) -> None:
         """End a job that nobody waits for."""
