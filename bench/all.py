@@ -246,6 +246,9 @@ def write(told: Record, into: Path) -> list[str]:
 
 
 def main() -> None:
+    if {"-h", "--help"} & set(sys.argv):
+        print(__doc__)
+        return
     page, quick, again = (f"--{word}" in sys.argv for word in ("page", "quick", "again"))
     into = HERE / "results" if page else Path(option("into", "bench-results"))
     into.mkdir(parents=True, exist_ok=True)
