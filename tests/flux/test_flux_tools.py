@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +12,7 @@ from installed import find_libpmix as libpmix
 from instance import CLIENTS, PATIENCE, Instance
 from test_guard import foreign_tool
 from test_guard import liar as liar
-from test_tools import STAYS
+from test_tools import STAYS, tagged, taggers
 
 pytestmark = pytest.mark.flux
 TASK = "echo first; while ! test -e {go}; do sleep 0.05; done; echo one $FLUX_TASK_RANK; echo error >&2"
@@ -105,29 +104,9 @@ def test_a_tools_libpmix_prints_what_it_pulls_with_tags_and_times(two: Instance,
     child = two.start("-N2", "-n2", "-o", f"pmix.libpmix={server}", "sh", "-c", TASK.format(go=go))
     path = str(rendezvous(two)[0])
     name = two.flux("job", "id", "--to=f58plain", two.flux("job", "last"))
-    keys = {
-        "pmix.iof.tag": rf"\[{name},1\]<stdout>: one 1",
-        "pmix.iof.rank": r"\[1\]<stdout>: one 1",
-        "pmix.iof.ts": r"\[.*:\d\d:\d\d.*\]<stdout>: one 1",
-        "pmix.iof.mrg": "error",
-    }
-    tools = {}
-    for key in keys:
-        tools[key] = subprocess.Popen(
-            [program, path, name, "-p", key],
-            env=two.job_environment(PMIX_SECURITY_MODE="native"),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        two.children.append(tools[key])
-        stdout = tools[key].stdout
-        assert stdout is not None and stdout.readline() == "processes 2\n" and stdout.readline() == "pull done\n"
+    tools = taggers(program, path, name, two.job_environment(PMIX_SECURITY_MODE="native"), two.children)
     go.touch()
-    for key, tool in tools.items():
-        out, err = tool.communicate(timeout=PATIENCE)
-        assert re.search(f"^{keys[key]}$", out, re.M), (key, out, err)
-        assert ("error" in err) == (key != "pmix.iof.mrg"), (key, out, err)
+    tagged(tools, name)
     two.finish(child)
 
 

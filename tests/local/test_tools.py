@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -340,6 +341,44 @@ def test_a_program_that_cannot_run_is_a_line_when_it_is_to_be_stopped_too(job: L
 # -- what passes through ---------------------------------------------------------------------------------
 
 
+# What rank 1's line of standard output is to look like, by the attribute of the pull.
+TAGS = {
+    "pmix.iof.tag": r"\[{name},1\]<stdout>: one 1",
+    "pmix.iof.rank": r"\[1\]<stdout>: one 1",
+    "pmix.iof.ts": r"\[.*:\d\d:\d\d.*\]<stdout>: one 1",
+    "pmix.iof.mrg": "error",
+}
+
+
+def taggers(
+    program: Path, path: str, name: str, environment: Mapping[str, str], children: list[subprocess.Popen[str]]
+) -> dict[str, subprocess.Popen[str]]:
+    """Tools in C that each pull the output of job `name` with an attribute; they have begun when this returns."""
+    tools = {}
+    for key in TAGS:
+        tools[key] = subprocess.Popen(
+            [program, path, name, "-p", key],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        children.append(tools[key])
+        stdout = tools[key].stdout
+        assert stdout is not None
+        lines = [stdout.readline(), stdout.readline()]
+        assert lines == ["processes 2\n", "pull done\n"]
+    return tools
+
+
+def tagged(tools: dict[str, subprocess.Popen[str]], name: str) -> None:
+    """See that each has printed rank 1's line as its attribute says."""
+    for key, tool_ in tools.items():
+        out, err = tool_.communicate(timeout=PATIENCE)
+        assert re.search(f"^{TAGS[key].format(name=name)}$", out, re.M), (key, out, err)
+        assert ("error" in err) == (key != "pmix.iof.mrg"), (key, out, err)
+
+
 @EACH
 def test_a_tools_libpmix_prints_what_it_pulls_with_tags_and_times(job: Launch, server: str) -> None:
     """As 5.0 and newer do; 4.2's does not look at these attributes."""
@@ -348,32 +387,10 @@ def test_a_tools_libpmix_prints_what_it_pulls_with_tags_and_times(job: Launch, s
     with log.open("w") as said:
         child = started(job, "-vv", "-N2", "-o", f"libpmix={libpmix(server)}", tasks=2, stderr=said)
     path, name = rendezvous(job)
-    keys = {
-        "pmix.iof.tag": rf"\[{name},1\]<stdout>: one 1",
-        "pmix.iof.rank": r"\[1\]<stdout>: one 1",
-        "pmix.iof.ts": r"\[.*:\d\d:\d\d.*\]<stdout>: one 1",
-        "pmix.iof.mrg": "error",
-    }
-    tools = {}
-    for key in keys:
-        tools[key] = subprocess.Popen(
-            [program, path, name, "-p", key],
-            env=job.environment(PMIX_SECURITY_MODE="native"),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        job.children.append(tools[key])
-        stdout = tools[key].stdout
-        assert stdout is not None
-        lines = [stdout.readline(), stdout.readline()]
-        assert lines == ["processes 2\n", "pull done\n"]
+    tools = taggers(program, path, name, job.environment(PMIX_SECURITY_MODE="native"), job.children)
     end(job)
     job.finish(child)
-    for key, tool_ in tools.items():
-        out, err = tool_.communicate(timeout=PATIENCE)
-        assert re.search(f"^{keys[key]}$", out, re.M), (key, out, err)
-        assert ("error" in err) == (key != "pmix.iof.mrg"), (key, out, err)
+    tagged(tools, name)
 
 
 PUSHES = """

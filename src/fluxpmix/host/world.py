@@ -7,6 +7,8 @@ nodes of such a job are those of all before it and then its own, so that a node'
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from fluxpmix.host import wire
 from fluxpmix.host.effects import Launch, Place
 from fluxpmix.job import idset
@@ -78,12 +80,12 @@ def pack_launch(root: Job, launch: Launch) -> tuple[Any, ...]:
             launch.holds,
         ),
         (job.parent, job.credential, job.taskmap.encode("wrapped"), job.session.node_procs, job.session.node_busy),
-        tuple((app.argv, app.wdir, app.size) for app in job.apps),
+        pack_apps(job.apps),
         # Its own shells have the commands from Flux.
         ()
         if launch.place is not None
         else tuple((c.command, c.argv, c.env, c.changes, c.wdir, c.size, c.indexed, c.shown) for c in launch.commands),
-        (job.nspace, tuple(map(_pack_node, job.nodes[len(root.nodes) :])), _pack_place(launch.place)),
+        (job.nspace, pack_nodes(job.nodes[len(root.nodes) :]), _pack_place(launch.place)),
     )
 
 
@@ -110,7 +112,7 @@ def unpack_launch(root: Job, first: int, body: Any) -> Launch:
         busy,
         credential,
         nspace,
-        _unpack_nodes(nodes, len(root.nodes)),
+        unpack_nodes(nodes, len(root.nodes)),
     )
     made = tuple(Command(*command) for command in commands)
     there = None if place is None else Place(*place)
@@ -122,8 +124,8 @@ def _pack_job(job: Job) -> tuple[Any, ...]:
     return (
         (job.nspace, job.jobid, job.credential, job.cores_per_task, job.model, job.taskmap.encode("wrapped")),
         (session.id, session.universe_size, session.rank_offset, session.node_procs, session.node_busy),
-        tuple(map(_pack_node, job.nodes)),
-        tuple((app.argv, app.wdir, app.size) for app in job.apps),
+        pack_nodes(job.nodes),
+        pack_apps(job.apps),
         tuple((pset.name, pset.ranks) for pset in job.psets),
     )
 
@@ -134,7 +136,7 @@ def _unpack_job(body: Any) -> Job:
         nspace,
         jobid,
         Session(*session),
-        _unpack_nodes(nodes, 0),
+        unpack_nodes(nodes, 0),
         tuple(App(index, *app) for index, app in enumerate(apps)),
         TaskMap.parse(text),
         credential,
@@ -144,11 +146,18 @@ def _unpack_job(body: Any) -> Job:
     )
 
 
-def _pack_node(node: Node) -> tuple[Any, ...]:
-    return node.hostname, node.aliases, node.slots, node.cores
+def pack_apps(apps: Iterable[App]) -> tuple[tuple[Any, ...], ...]:
+    """Return applications as values for `wire`: argv, directory and size of each."""
+    return tuple((app.argv, app.wdir, app.size) for app in apps)
 
 
-def _unpack_nodes(nodes: Any, start: int) -> tuple[Node, ...]:
+def pack_nodes(nodes: Iterable[Node]) -> tuple[tuple[Any, ...], ...]:
+    """Return nodes as values for `wire`, without their numbers."""
+    return tuple((node.hostname, node.aliases, node.slots, node.cores) for node in nodes)
+
+
+def unpack_nodes(nodes: Any, start: int) -> tuple[Node, ...]:
+    """Undo `pack_nodes`; they are numbered from `start` on. Raises TypeError."""
     return tuple(Node(number, *node) for number, node in enumerate(nodes, start))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fluxpmix.shell.flux.api import Shell
-from fluxpmix.shell.flux.jsontext import loads
+from fluxpmix.shell.flux.eventlog import EventLog
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,36 +23,22 @@ class JobLog:
     """
 
     def __init__(self, api: Shell, job: int, ended: Callable[[int | None, str, str], None]) -> None:
-        self._api = api
         self._tell = ended
         self._status: int | None = None
         self._kind = self._note = ""
-        request = b'{"id":%d,"path":"eventlog","flags":0}\0' % job
-        self._token: Any = api.stream(b"job-info.eventlog-watch", request, self._came, self._failed)
+        self._log = EventLog(api, job, b"eventlog", self._event, lambda _error: self._over())
 
     def stop(self) -> None:
         """Read no more."""
-        token, self._token = self._token, None
-        if token is not None:
-            self._api.stop_stream(token)
+        self._log.stop()
 
-    def _came(self, payload: bytes) -> None:
-        answer = loads(payload.rstrip(b"\0").decode("utf-8", "surrogateescape"))
-        for line in str(answer.get("event", "")).splitlines():
-            event = loads(line)
-            context = event.get("context", {})
-            name = event.get("name")
-            if name == "exception" and context.get("severity") == 0 and not self._kind:
-                self._kind, self._note = str(context.get("type", "")), str(context.get("note", ""))
-            elif name == "finish":
-                self._status = int(context.get("status", 0))
-            elif name == "clean":
-                self._over()
-                return
-
-    def _failed(self, _code: int) -> None:
-        self._token = None
-        self._over()
+    def _event(self, name: str, context: dict[str, Any]) -> None:
+        if name == "exception" and context.get("severity") == 0 and not self._kind:
+            self._kind, self._note = str(context.get("type", "")), str(context.get("note", ""))
+        elif name == "finish":
+            self._status = int(context.get("status", 0))
+        elif name == "clean":
+            self._over()
 
     def _over(self) -> None:
         tell, self._tell = self._tell, lambda *_: None

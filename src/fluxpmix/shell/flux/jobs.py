@@ -17,8 +17,8 @@ from fluxpmix.host import wire
 from fluxpmix.host.effects import Launch, Level, Place, Submit, Welcome, Withdraw
 from fluxpmix.host.publication import Refused
 from fluxpmix.host.submission import Arrival
+from fluxpmix.host.world import pack_nodes, unpack_nodes
 from fluxpmix.job import jobid
-from fluxpmix.job.model import Node
 from fluxpmix.job.taskmap import TaskMap
 from fluxpmix.pmix.light import partial
 from fluxpmix.pmix.status import Status
@@ -27,6 +27,7 @@ from fluxpmix.shell.flux.api import Shell
 from fluxpmix.shell.flux.handle import ANY_BROKER, Request, ShellError
 from fluxpmix.shell.flux.joblog import JobLog
 from fluxpmix.shell.flux.mail import Mail
+from fluxpmix.shell.flux.resources import cores_of
 from fluxpmix.shell.flux.service import JOIN, WELCOME
 
 TYPE_CHECKING = False
@@ -44,14 +45,15 @@ _COMMAND = {126: Status.ERR_EXE_NOT_ACCESSIBLE, 127: Status.ERR_JOB_EXE_NOT_FOUN
 class _Child:
     """A job that was submitted from here."""
 
-    __slots__ = ("ended", "id", "launch", "log", "ticket", "timer", "unwanted")
+    __slots__ = ("ended", "id", "launch", "log", "patience", "ticket", "timer", "unwanted")
 
     def __init__(self, ticket: int) -> None:
         self.ticket = ticket
         self.id = 0
         self.launch: Launch | None = None  # once it has joined
         self.log: JobLog | None = None
-        self.timer: Any = None
+        self.patience: Any = None  # until it is said that it waits
+        self.timer: Any = None  # until it is cancelled
         self.unwanted: str | None = None  # why it is to end
         self.ended = False
 
@@ -99,7 +101,7 @@ class FluxJobs:
             options = jobspec.shell_options(given, {**self._pmix, "parent": parent})
             environment = self._api.environment()
             written = jobspec.of_spawn(
-                wanted.commands, wanted.policy, wanted.resources, wanted.wdir, environment, options
+                shape, wanted.commands, wanted.policy, wanted.resources, wanted.wdir, environment, options
             )
             if wanted.holds and shape.nodes is not None and wanted.resources.cpus is None:
                 written["resources"][0]["exclusive"] = True  # as flux alloc -N
@@ -107,7 +109,7 @@ class FluxJobs:
             self._fails(child, error.status, str(error))
             return
         self._api.call(
-            b"resource.sched-status", 0, b"{}\0", partial(self._looked, child, shape, written, _cores(info["R"]))
+            b"resource.sched-status", 0, b"{}\0", partial(self._looked, child, shape, written, cores_of(info["R"]))
         )
 
     def _looked(
@@ -129,8 +131,8 @@ class FluxJobs:
             return
         if not error:
             found = loads(answer.rstrip(b"\0").decode())
-            down = _cores(found.get("down"))
-            there = {rank: n - down.get(rank, 0) - own.get(rank, 0) for rank, n in _cores(found.get("all")).items()}
+            down = cores_of(found.get("down"))
+            there = {rank: n - down.get(rank, 0) - own.get(rank, 0) for rank, n in cores_of(found.get("all")).items()}
             if not shape.fits(there.values()):
                 why = f"{shape}: besides the job's own Flux has nodes of {', '.join(map(str, there.values()))} core(s)"
                 self._fails(child, int(Status.ERR_OUT_OF_RESOURCE), why)
@@ -149,12 +151,12 @@ class FluxJobs:
             self._cancel(child.id, child.unwanted or "its parent has ended")
         self._api.log(Level.DEBUG, f"submitted job {jobid.encode(child.id)} for PMIx_Spawn")
         child.log = JobLog(self._api, child.id, partial(self._ended, child))
-        timer = self._api.timer(partial(self._slow, child))
-        self._api.set_timer(timer, _PATIENCE)
+        child.patience = self._api.timer(partial(self._slow, child))
+        self._api.set_timer(child.patience, _PATIENCE)
 
     def _slow(self, child: _Child) -> None:
         """Say for whom a process waits in its PMIx_Spawn: Flux's queue may be long."""
-        if child.launch is None and child.unwanted is None and not child.ended:
+        if child.launch is None and child.unwanted is None:
             name = jobid.encode(child.id)
             self._api.log(Level.NOTICE, f"job {name}, of PMIx_Spawn, waits for resources; flux cancel {name} ends that")
 
@@ -185,7 +187,7 @@ class FluxJobs:
         arrival = Arrival(
             nspace,
             Place(number, service, brokers),
-            tuple(Node(at, *node) for at, node in enumerate(nodes)),
+            unpack_nodes(nodes, 0),
             TaskMap.parse(text),
         )
         if ticket < 0:
@@ -225,9 +227,10 @@ class FluxJobs:
 
     def _forget(self, child: _Child) -> None:
         self._children.pop(child.ticket, None)
-        if child.timer is not None:
-            self._api.stop_watching(child.timer)
-            child.timer = None
+        for timer in (child.patience, child.timer):
+            if timer is not None:
+                self._api.stop_watching(timer)
+        child.patience = child.timer = None
 
     # -- the other way round -------------------------------------------------------------------------
 
@@ -282,7 +285,7 @@ def ask(api: Shell, parent: Parent, arrival: Arrival, apps: tuple[tuple[Any, ...
 
     `apps` are the job's applications: argv, directory and size of each.
     """
-    nodes = tuple((node.hostname, node.aliases, node.slots, node.cores) for node in arrival.nodes)
+    nodes = pack_nodes(arrival.nodes)
     place = arrival.place
     text = arrival.taskmap.encode("wrapped")
     question = (parent.ticket, place.job, arrival.nspace, place.service, place.brokers, nodes, text, apps)
@@ -299,15 +302,3 @@ _CANNOT = {ENOSYS: "it does not run, or has no PMIx of this version (-o pmi=pmix
 def _why(job: int, status: int | None, note: str) -> str:
     how = note or ("" if status is None else f"it ended with exit code {status >> 8 or 128 + (status & 0x7F)}")
     return f"job {jobid.encode(job)} that was submitted for it does not start: {how or 'it was never run'}"
-
-
-def _cores(R: Any) -> dict[int, int]:
-    """Return the number of cores of each broker's node in R (RFC 20)."""
-    from fluxpmix.job import idset
-
-    found: dict[int, int] = {}
-    for entry in R.get("execution", {}).get("R_lite", ()) if isinstance(R, dict) else ():
-        cores = len(idset.parse(str(entry.get("children", {}).get("core", ""))))
-        for rank in idset.parse(str(entry["rank"])):
-            found[rank] = found.get(rank, 0) + cores
-    return found

@@ -70,6 +70,7 @@ class Shape:
 
 
 def of_spawn(
+    shape: Shape,
     commands: Sequence[Command],
     policy: Policy,
     resources: Resources,
@@ -77,12 +78,11 @@ def of_spawn(
     environment: Mapping[str, str],
     options: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return the jobspec of a job that is spawned. Raises `Refused`.
+    """Return the jobspec of a job of that shape.
 
     `environment` and `options` are those of the job that asks; `options` has what `pmix.parent` is to be.
     """
     base = {name: value for name, value in environment.items() if _passed(name)}
-    shape = Shape(sum(command.size for command in commands), resources, policy.per_node)
     if len(commands) == 1 and not commands[0].indexed:
         (only,) = commands
         command, wdir, base = [only.command, *only.argv[1:]], only.wdir or wdir, only.environment(base)

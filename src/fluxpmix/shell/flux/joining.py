@@ -12,13 +12,14 @@ from collections.abc import Callable
 from errno import ENOENT
 
 from fluxpmix.host.effects import Place
-from fluxpmix.job import idset, jobid
+from fluxpmix.job import jobid
 from fluxpmix.pmix.record import Record
 from fluxpmix.shell.flux.api import Shell
 from fluxpmix.shell.flux.handle import ANY_BROKER, ShellError
 from fluxpmix.shell.flux.jsontext import loads
 from fluxpmix.shell.flux.mail import Mail
 from fluxpmix.shell.flux.options import Parent
+from fluxpmix.shell.flux.resources import cores_of
 from fluxpmix.shell.flux.service import SETUP, WELCOME
 
 TYPE_CHECKING = False
@@ -52,7 +53,7 @@ class Facts(Record):
     def join(self, rank: int, patience: float) -> World:
         """Wait to be told what this job joins, as its shell `rank`. Raises `ShellError` after `patience` seconds."""
         from fluxpmix.host.submission import Arrival
-        from fluxpmix.host.world import World
+        from fluxpmix.host.world import World, pack_apps
         from fluxpmix.shell.flux.jobs import ask
 
         assert self.parent is not None
@@ -60,8 +61,7 @@ class Facts(Record):
         peers.await_world()
         if rank == 0:
             arrival = Arrival(self.job.nspace, self.place, self.job.nodes, self.job.taskmap)
-            apps = tuple((app.argv, app.wdir, app.size) for app in self.job.apps)
-            ask(self.api, self.parent, arrival, apps)
+            ask(self.api, self.parent, arrival, pack_apps(self.job.apps))
             word = bytes(peers.wait_for(WELCOME, patience))
             for shell in range(1, len(self.place.brokers)):
                 peers.send(shell, SETUP, (word,))
@@ -89,7 +89,6 @@ def find(api: Shell, job: int, service: str) -> Parent:
     if code:
         why = "there is no such job of yours, or it has no resources yet" if code == ENOENT else os.strerror(code)
         raise ShellError(f"-o pmix.join={name}: {why}; flux jobs shows those that run")
-    resources = loads(loads(answer.rstrip(b"\0").decode())["R"])
-    brokers = [rank for entry in resources["execution"]["R_lite"] for rank in idset.parse(str(entry["rank"]))]
+    brokers = cores_of(loads(loads(answer.rstrip(b"\0").decode())["R"]))
     owner, _, _ = service.partition("-shell-")
     return Parent(f"{owner}-shell-{name}", min(brokers), 0)

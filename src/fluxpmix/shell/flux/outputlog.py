@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from fluxpmix.host.effects import Level
 from fluxpmix.shell.flux.api import Shell
-from fluxpmix.shell.flux.jsontext import loads
+from fluxpmix.shell.flux.eventlog import EventLog
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,8 +41,7 @@ class OutputLog:
         self._over = over
         self._numbers = numbers
         self._left = {(number, stream) for number in numbers(f"0-{size - 1}") for stream in _STREAMS.values()}
-        request = b'{"id":%d,"path":"guest.output","flags":0}\0' % job
-        self._token: Any = api.stream(b"job-info.eventlog-watch", request, self._came, self._failed)
+        self._log = EventLog(api, job, b"guest.output", self._event, self._failed)
 
     @property
     def complete(self) -> bool:
@@ -51,22 +50,16 @@ class OutputLog:
 
     def stop(self) -> None:
         """Read no more."""
-        token, self._token = self._token, None
-        if token is not None:
-            self._api.stop_stream(token)
+        self._log.stop()
 
-    def _came(self, payload: bytes) -> None:
-        answer = loads(payload.rstrip(b"\0").decode("utf-8", "surrogateescape"))
-        for line in str(answer.get("event", "")).splitlines():
-            event = loads(line)
-            context = event.get("context", {})
-            if event.get("name") == "data":
-                self._data(context)
-            elif event.get("name") == "redirect":
-                path = context.get("path", "a file")
-                self._api.log(Level.NOTICE, f"{context.get('stream')} goes to {path}: tools do not see it")
-                for rank in self._numbers(str(context.get("rank", ""))):
-                    self._end(rank, _STREAMS.get(context.get("stream", ""), 0))
+    def _event(self, name: str, context: dict[str, Any]) -> None:
+        if name == "data":
+            self._data(context)
+        elif name == "redirect":
+            path = context.get("path", "a file")
+            self._api.log(Level.NOTICE, f"{context.get('stream')} goes to {path}: tools do not see it")
+            for rank in self._numbers(str(context.get("rank", ""))):
+                self._end(rank, _STREAMS.get(context.get("stream", ""), 0))
 
     def _data(self, context: dict[str, Any]) -> None:
         stream = _STREAMS.get(context.get("stream", ""))
@@ -92,7 +85,6 @@ class OutputLog:
             self._over()
 
     def _failed(self, code: int) -> None:
-        self._token = None
         if code != _NO_DATA:
             self._api.log(Level.WARNING, f"the job's output cannot be read for tools: error {code}")
         if self._left:

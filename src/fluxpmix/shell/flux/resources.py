@@ -46,6 +46,16 @@ def hosts(R: Mapping[str, Any]) -> tuple[Host, ...]:
     return tuple(Host(broker, name, *resources[broker]) for broker, name in zip(sorted(resources), names, strict=True))
 
 
+def cores_of(R: Any) -> dict[int, int]:
+    """Return the number of cores of each broker's node in R; none where there is no R."""
+    found: dict[int, int] = {}
+    for entry in R.get("execution", {}).get("R_lite", ()) if isinstance(R, dict) else ():
+        cores = len(idset.parse(str(entry.get("children", {}).get("core", ""))))
+        for broker in idset.parse(str(entry["rank"])):
+            found[broker] = found.get(broker, 0) + cores
+    return found
+
+
 def job_of(
     info: Mapping[str, Any],
     jobspec_info: Mapping[str, Any],

@@ -14,9 +14,9 @@ from time import time
 
 from fluxpmix.host.effects import Level
 from fluxpmix.shell.flux.api import Shell
+from fluxpmix.shell.flux.handle import ANY_BROKER
 
 _STREAMS = {1: "stdout", 2: "stderr"}
-_ANY = 0xFFFFFFFF  # FLUX_NODEID_ANY
 _APPEND = 32  # FLUX_KVS_APPEND
 _PAUSE = 0.02  # seconds in which what is printed goes together
 
@@ -92,7 +92,7 @@ class SpawnedOutput:
                 done()
             self._commit()
 
-        self._api.call(b"kvs.commit", _ANY, dumps(request).encode() + b"\0", over)
+        self._api.call(b"kvs.commit", ANY_BROKER, dumps(request).encode() + b"\0", over)
 
     def _file(self, stream: str) -> tuple[str | None, bool]:
         """Return the file that a stream of the job goes to, None for the log, and whether lines are labelled."""
