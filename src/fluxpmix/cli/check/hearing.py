@@ -1,20 +1,50 @@
-"""What processes hear of each other by their host: output that is pulled, heartbeats that stay away. `operations.py`
-names these steps."""
+"""What processes hear of each other by their host: events, output that is pulled, heartbeats that stay away.
+
+`operations.py` names these steps.
+"""
 
 from __future__ import annotations
 
 import os
 import threading
+import time
 
 from fluxpmix.cli.check.deaths import Wrong
-from fluxpmix.cli.check.trying import Trial
+from fluxpmix.cli.check.trying import SOON, Trial
 from fluxpmix.pmix import attributes as a
 from fluxpmix.pmix.status import Status
-from fluxpmix.pmix.types import DataType, Info, IofChannel, Proc
+from fluxpmix.pmix.types import DataType, Info, IofChannel, Proc, Range
 
-SOON = 3  # seconds, for what must come to an end by itself
-
+_EVENT = -3000  # outside PMIx's own codes: an application's
 _LINE = b"flux-pmix check: this line came by PMIx_IOF_pull\n"
+
+
+def listen(trial: Trial) -> None:
+    """Register for an event of ours."""
+    came: dict[int, threading.Event] = {rank: threading.Event() for rank in (0, trial.size - 1)}
+
+    def handler(status: int, source: Proc, found: object) -> None:
+        if source.rank in came:
+            came[source.rank].set()
+
+    trial.kept["came"] = came
+    trial.kept["handler"] = trial.client.register_event_handler([_EVENT], handler)
+
+
+def raise_events(trial: Trial) -> None:
+    """Raise one event in the first and one in the last rank, which is on another node where there is one."""
+    came = trial.kept["came"]
+    if trial.rank in came:
+        trial.client.notify_event(_EVENT, Range.NAMESPACE)
+    deadline = time.monotonic() + SOON
+    for rank, event in came.items():
+        if not event.wait(deadline - time.monotonic()):
+            raise Wrong(f"the event that rank {rank} raised did not come in {SOON} s")
+
+
+def listen_no_more(trial: Trial) -> None:
+    """Deregister."""
+    trial.client.deregister_event_handler(trial.kept["handler"])
 
 
 def pull(trial: Trial) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from fluxpmix.pmix.client import Client
 
+SOON = 3  # seconds, for what must come to an end by itself
 AGAIN = 1.0  # seconds for what is of a kind that was not answered already
 ENOUGH = 3  # unanswered of a kind, and the others are not tried
 _SLACK = 5.0  # seconds that ranks may be apart anyhow
