@@ -15,6 +15,7 @@ from _blake2 import blake2b  # as in collective.py
 from collections.abc import Iterable, Mapping, Sequence
 
 from fluxpmix.host import publication, wire
+from fluxpmix.host.applications import Applications
 from fluxpmix.host.capability import Alarm, Capability
 from fluxpmix.host.directives import timeout
 from fluxpmix.host.directory import Directory, Member, UnknownProc
@@ -74,12 +75,7 @@ class Datastore(Capability):
         self._lost: set[int] = set()
         self._gone: set[int] = set()  # processes here whose task has ended
         self._kept_by: dict[Proc, set[int]] = {}  # owners of what a process here published for its life
-        # Of several applications, how many processes each has here; of one, the end is the job's. An application
-        # is named by the number of its first process.
-        self._running: dict[int, int] | None = None
-        if len(job.apps) > 1:
-            self._count(directory.first)
-        self._ended: dict[int, set[int]] = {}  # application: shells where it has ended (shell 0 counts)
+        self._apps = Applications(directory, me, self._gone, len(job.apps) > 1)
         self._counters = {"published": 0, "looked up": 0, "given back": 0}
 
     @property
@@ -311,11 +307,8 @@ class Datastore(Capability):
                 self._end(token, one, DIED, now, out)
         for owner in sorted(self._kept_by.pop(proc, ())):
             self._to(owner, Tag.PURGE, 0, SUCCESS, (_PROC_ENDED, proc), now, out)
-        if self._running is None:
-            return
-        app = self._app_of(rank)
-        self._running[app] -= 1
-        if not self._running[app]:
+        app = self._apps.exited(rank)
+        if app is not None:
             self._to(0, Tag.PURGE, 0, SUCCESS, (_APP_ENDED_HERE, app), now, out)
 
     def _purge(self, source: int, body: tuple[Any, ...], now: float, out: list[Effect]) -> None:
@@ -328,26 +321,24 @@ class Datastore(Capability):
             self._owner.store.purge(
                 lambda item: item.publisher.proc == what and item.persistence is Persistence.PROCESS
             )
-        elif type(what) is not int or not self._is_app(what):
+        elif type(what) is not int or not self._apps.known(what):
             raise BadBody(f"the end of application {what!r}")
         elif kind == _APP_ENDED:
             self._owner.store.purge(
                 lambda item: (
                     item.persistence is Persistence.APPLICATION
-                    and self._app_of(self._directory.number(item.publisher.proc)) == what
+                    and self._apps.of(self._directory.number(item.publisher.proc)) == what
                 )
             )
         else:
-            self._ended.setdefault(what, set()).add(source)
+            self._apps.ended_on(what, source)
             self._count_ended(now, out)
 
     def _count_ended(self, now: float, out: list[Effect]) -> None:
         """Tell all shells of applications that have ended on all of theirs."""
-        for app, shells in list(self._ended.items()):
-            if self._shells_of(app) <= shells | self._lost:
-                del self._ended[app]
-                for shell in range(self._shells):
-                    self._to(shell, Tag.PURGE, 0, SUCCESS, (_APP_ENDED, app), now, out)
+        for app in self._apps.over(self._lost):
+            for shell in range(self._shells):
+                self._to(shell, Tag.PURGE, 0, SUCCESS, (_APP_ENDED, app), now, out)
 
     def shell_lost(self, shell: int, now: float, out: list[Effect]) -> None:
         self._lost.add(shell)
@@ -372,39 +363,10 @@ class Datastore(Capability):
         self._owner.clear()
 
     def added(self, member: Member, now: float, out: list[Effect]) -> None:
-        if self._running is None:
-            running = self._count(self._directory.first)
-            if self._directory.first.on(self._me) and not any(running.values()):
-                self._to(0, Tag.PURGE, 0, SUCCESS, (_APP_ENDED_HERE, 0), now, out)
-        self._count(member)
+        if self._apps.added(member):
+            self._to(0, Tag.PURGE, 0, SUCCESS, (_APP_ENDED_HERE, 0), now, out)
 
     # -- inside ------------------------------------------------------------------------------------
-
-    def _count(self, member: Member) -> dict[int, int]:
-        """Count a job's processes here by application: its end is one, from now on."""
-        if self._running is None:
-            self._running = {}
-        for number in member.on(self._me):
-            if number not in self._gone:
-                app = self._app_of(number)
-                self._running[app] = self._running.get(app, 0) + 1
-        return self._running
-
-    def _app_of(self, number: int) -> int:
-        """Return the application of a process, as the number of its first."""
-        member = self._directory.member_of(number)
-        return member.first + member.job.app_first_rank(member.job.app_of(number - member.first).index)
-
-    def _is_app(self, app: int) -> bool:
-        try:
-            return self._app_of(app) == app
-        except LookupError:
-            return False
-
-    def _shells_of(self, app: int) -> set[int]:
-        member = self._directory.member_of(app)
-        size = member.job.app_of(app - member.first).size
-        return {self._directory.shell_of(number) for number in range(app, app + size)}
 
     def _token(self) -> int:
         self._tokens = (self._tokens + 1) & 0xFFFFFFFF

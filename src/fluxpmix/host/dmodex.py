@@ -18,6 +18,7 @@ from fluxpmix.host.directory import Directory, UnknownProc
 from fluxpmix.host.effects import Buffer, Effect, Level, Log, Reply, RequestModex, Send
 from fluxpmix.host.frames import NO_DIGEST, Message, Tag, encode
 from fluxpmix.host.modexdata import ANYTHING, ask, asked, holds
+from fluxpmix.host.modexrequests import Asker, Held, Request, Waiting
 from fluxpmix.pmix import attributes
 from fluxpmix.pmix.status import Status
 from fluxpmix.pmix.types import RANK_VALID, find
@@ -31,8 +32,7 @@ DIED = int(Status.ERR_PROC_TERM_WO_SYNC)
 
 # What libpmix says of a rank that has put nothing for others.
 _NOTHING = (Status.ERR_NOT_FOUND, Status.ERR_PROC_ENTRY_NOT_FOUND, Status.ERR_DATA_VALUE_NOT_FOUND)
-# How long after an answer without the key libpmix is asked again, and at most (seconds).
-_AGAIN, _AT_MOST = 0.005, 0.5
+_AT_MOST = 0.5  # seconds after an answer without the key, and libpmix is asked again
 # How long libpmix has to answer for a rank that has finalized: it does at once, or never.
 _LAST_WORD = 1.0
 _RESERVED = "pmix"
@@ -51,52 +51,6 @@ _HONOURED = frozenset(
 )
 
 
-class _Waiting:
-    """An open upcall of this shell."""
-
-    __slots__ = ("deadline", "key")
-
-    def __init__(self, key: bytes, deadline: float | None) -> None:
-        self.key = key
-        self.deadline = deadline
-
-
-class _Request:
-    """What this shell wants of one rank: one message stands for all that wait."""
-
-    __slots__ = ("shell", "token", "told", "until", "waiting")
-
-    def __init__(self, shell: int, token: int) -> None:
-        self.shell = shell
-        self.token = token
-        self.waiting: dict[int, _Waiting] = {}  # by upcall
-        # What the rank's shell has been told: the keys, and until when they are wanted.
-        self.told: frozenset[bytes] = frozenset()
-        self.until: float | None = 0.0
-
-
-class _Asker:
-    """What one shell (this one too) wants of one rank that is here."""
-
-    __slots__ = ("deadline", "keys", "token")
-
-    def __init__(self, token: int, keys: tuple[bytes, ...], deadline: float | None) -> None:
-        self.token = token
-        self.keys = keys
-        self.deadline = deadline
-
-
-class _Held:
-    """A rank of this shell whose data somebody waits for."""
-
-    __slots__ = ("again", "askers", "pause")
-
-    def __init__(self) -> None:
-        self.askers: dict[int, _Asker] = {}  # by shell
-        self.again: float | None = None  # when to ask libpmix again, or to wait for it no longer
-        self.pause = _AGAIN
-
-
 class DirectModexes(Capability):
     """The direct modex of one shell: what its processes want, and what is wanted of them."""
 
@@ -104,9 +58,9 @@ class DirectModexes(Capability):
         self._directory = directory
         self._me = me
         self._default_timeout = default_timeout
-        self._requests: dict[int, _Request] = {}  # by rank
+        self._requests: dict[int, Request] = {}  # by rank
         self._ranks: dict[int, int] = {}  # token of a request: its rank
-        self._held: dict[int, _Held] = {}  # by rank
+        self._held: dict[int, Held] = {}  # by rank
         # Questions that libpmix has not answered, by rank and by token; it keeps them until the rank commits.
         self._questions: dict[int, int] = {}
         self._asked: dict[int, int] = {}
@@ -158,14 +112,14 @@ class DirectModexes(Capability):
         wanted = key.encode("utf-8", "surrogateescape")
         request = self._requests.get(rank)
         if request is None:
-            request = self._requests[rank] = _Request(shell, self._token())
+            request = self._requests[rank] = Request(shell, self._token())
             self._ranks[request.token] = rank
         deadline = None if seconds is None else now + seconds
-        request.waiting[upcall.id] = _Waiting(wanted, deadline)
+        request.waiting[upcall.id] = Waiting(wanted, deadline)
         self._alarm.set(deadline)
         self._ask(rank, request, now, out)
 
-    def _ask(self, rank: int, request: _Request, now: float, out: list[Effect]) -> None:
+    def _ask(self, rank: int, request: Request, now: float, out: list[Effect]) -> None:
         """Tell the rank's shell what is wanted, unless it knows."""
         keys = frozenset(one.key for one in request.waiting.values())
         until: float | None = 0.0
@@ -248,18 +202,18 @@ class DirectModexes(Capability):
             return
         held = self._held.get(rank)
         if held is None:
-            held = self._held[rank] = _Held()
+            held = self._held[rank] = Held()
         known = held.askers.get(source)
         if known is not None and _newer(known.token, token):
             return  # a question that came late
-        held.askers[source] = _Asker(token, keys, deadline)
+        held.askers[source] = Asker(token, keys, deadline)
         self._alarm.set(deadline)
         if rank not in self._questions:
             self._question(rank, held, out)
         if rank in self._over and held.again is None:
             self._wake(held, now + _LAST_WORD)
 
-    def _question(self, rank: int, held: _Held, out: list[Effect]) -> None:
+    def _question(self, rank: int, held: Held, out: list[Effect]) -> None:
         held.again = None
         token = self._questions[rank] = self._token()
         self._asked[token] = rank
@@ -387,11 +341,11 @@ class DirectModexes(Capability):
         self._tokens = (self._tokens + 1) & 0xFFFFFFFF
         return self._tokens
 
-    def _wake(self, held: _Held, moment: float) -> None:
+    def _wake(self, held: Held, moment: float) -> None:
         held.again = moment
         self._alarm.set(moment)
 
-    def _forget_unwanted(self, rank: int, held: _Held) -> bool:
+    def _forget_unwanted(self, rank: int, held: Held) -> bool:
         """Drop a rank that nobody asks for any more; libpmix's answer, if it comes, is nobody's."""
         if held.askers:
             return False

@@ -2,7 +2,7 @@
 
 `shell/base.py` drives it. It owns no socket, thread, task or clock: every method takes the time (`now`,
 monotonic seconds) and returns a list of effects in the order in which they must happen. A capability is a
-file beside this one and a line in `capabilities.py`.
+file beside this one and a line in `capabilities.py`. What comes of effects is told to `outcomes.py`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from fluxpmix.host.directory import Directory
 from fluxpmix.host.effects import Buffer, Effect, Launch, Level, Log, Place, Raise, Reply, Send
 from fluxpmix.host.frames import FrameError, Message, Tag
 from fluxpmix.host.life import Life
+from fluxpmix.host.outcomes import Outcomes
 from fluxpmix.pmix.status import Status
 from fluxpmix.pmix.types import RANK_WILDCARD, Infos, Proc
 from fluxpmix.pmix.upcalls import Abort, ClientConnected, ClientFinalized, Upcall
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     from fluxpmix.host.capability import Capability
     from fluxpmix.host.sized import Appetite
-    from fluxpmix.host.submission import Arrival
     from fluxpmix.host.world import World
     from fluxpmix.job.model import Job
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _COMPLAINTS = 20  # bad frames that are logged; all are counted
 
 
-class Host:
+class Host(Outcomes):
     """The PMIx host of one shell of a job."""
 
     def __init__(
@@ -245,36 +245,6 @@ class Host:
             self._refuse(source, error, out)
         return out
 
-    def prepared(self, first: int, packed: bytes, status: int, why: str, now: float) -> list[Effect]:
-        """What a `Prepare` asked for is there; `status` and `why` say how that went."""
-        out = self._begin(now)
-        self.get(capabilities.spawns).prepared(first, packed, status, why, now, out)
-        return out
-
-    def launched(self, first: int, step: int, status: int, why: str, now: float) -> list[Effect]:
-        """A `Register` (step 1) or `Start` (step 2) of the job with that first number is done, or failed."""
-        out = self._begin(now)
-        self.get(capabilities.spawns).done(first, step, status, why, now, out)
-        return out
-
-    def joined(self, ticket: int, arrival: Arrival, now: float) -> list[Effect]:
-        """The shells of the job that was submitted under `ticket` are up."""
-        out = self._begin(now)
-        self.get(capabilities.spawns).joined(ticket, arrival, now, out)
-        return out
-
-    def came(self, ticket: int, arrival: Arrival, apps: tuple[tuple[Any, ...], ...], now: float) -> list[Effect]:
-        """The shells of a job that somebody has started by hand are up, and ask to join."""
-        out = self._begin(now)
-        self.get(capabilities.spawns).came(ticket, arrival, apps, now, out)
-        return out
-
-    def withdrawn(self, ticket: int, status: int, why: str, now: float) -> list[Effect]:
-        """The job that was submitted under `ticket` will not be there."""
-        out = self._begin(now)
-        self.get(capabilities.spawns).withdrawn(ticket, status, why, now, out)
-        return out
-
     def task_started(self, rank: int, pid: int, now: float) -> list[Effect]:
         """The task with number `rank`, of this shell, runs as process `pid`."""
         out = self._begin(now)
@@ -294,24 +264,6 @@ class Host:
         self._life.silent.append((number, channel))
         for one in self._present:
             one.silent(number, channel, out)
-        return out
-
-    def looked(self, number: int, found: tuple[int, int, int] | None, now: float) -> list[Effect]:
-        """Take what came of a `Look`: size and times (ns) of last access and change; None: there is no such file."""
-        out = self._begin(now)
-        self.get(capabilities.monitors).looked(number, found, out)
-        return out
-
-    def heard(self, number: int, size: int | None, now: float) -> list[Effect]:
-        """Take what came of a `Heed`: the bytes that came from a process; None: nobody can tell."""
-        out = self._begin(now)
-        self.get(capabilities.monitors).heard(number, size, out)
-        return out
-
-    def fed(self, token: tuple[int, int], status: int, now: float) -> list[Effect]:
-        """Take what came of a `Feed`."""
-        out = self._begin(now)
-        self.get(capabilities.forwarding).fed(token, status, now, out)
         return out
 
     def task_exited(self, rank: int, wait_status: int, now: float) -> list[Effect]:
@@ -345,24 +297,6 @@ class Host:
         self.collectives.shell_lost(shell, out)
         for one in self._present:
             one.shell_lost(shell, now, out)
-        return out
-
-    def modex_ready(self, token: int, status: int, data: bytes, now: float) -> list[Effect]:
-        """Take libpmix's answer to a `RequestModex`."""
-        out = self._begin(now)
-        self.get(capabilities.direct_modexes).modex_ready(token, status, data, now, out)
-        return out
-
-    def measured(self, token: int, own: int, tasks: tuple[tuple[int, int], ...], now: float) -> list[Effect]:
-        """Take what came of a `Measure`: the bytes that this shell has, and its tasks by number."""
-        out = self._begin(now)
-        self.get(capabilities.queries).measured(token, own, tasks, now, out)
-        return out
-
-    def enquired(self, token: int, text: str | None, now: float) -> list[Effect]:
-        """Take what came of an `Enquire`; None: nobody knows."""
-        out = self._begin(now)
-        self.get(capabilities.queries).enquired(token, text, now, out)
         return out
 
     def tick(self, now: float) -> list[Effect]:
