@@ -63,3 +63,10 @@ def close_descriptors(keep: Collection[int]) -> None:
         if int(name) > 2 and int(name) not in keep:
             with suppress(OSError):
                 os.close(int(name))
+
+
+def open_standard_streams() -> None:
+    """Open what is closed of 0, 1 and 2, so that no file of ours takes the number of one."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)

@@ -285,6 +285,15 @@ def _facts(upcall: Upcall, payload: Any) -> dict[str, Any]:
 # -- the file ------------------------------------------------------------------------------------------
 
 
+def launcher_part(since: float | None, spent: float) -> bytes:
+    """Return a launcher's part at the end of its job: `since` when that runs, after `spent` seconds of its own."""
+    recorder = Recorder(LAUNCHER, "launcher")
+    if since is not None:
+        recorder.span("Python, imports, options", LAUNCH, since - spent, since)
+        recorder.span("job", LAUNCH, since, monotonic())
+    return recorder.dump()
+
+
 def check_file(path: str) -> None:
     """See that a trace can be written. Raises `OSError`; leaves no file that was not there."""
     existed = os.path.lexists(path)

@@ -72,6 +72,11 @@ class Source:
         self._tty = os.isatty(0)
         self._watching = False
         self._ended = False
+        self._started = False
+
+    def start(self) -> None:
+        """Read from now on."""
+        self._started = True
         self._listen()
 
     def took(self, shell: int, total: int | None) -> None:
@@ -90,7 +95,7 @@ class Source:
         self._listen()
 
     def _listen(self) -> None:
-        room = not self._ended and self._sent - max(self._taken.values(), default=0) < WINDOW
+        room = self._started and not self._ended and self._sent - max(self._taken.values(), default=0) < WINDOW
         if room != self._watching:
             self._watching = room
             if room:

@@ -16,7 +16,7 @@ from fluxpmix.host.effects import Level
 from fluxpmix.job import idset
 from fluxpmix.pmix.library import load
 from fluxpmix.pmix.light import partial, signal, suppress
-from fluxpmix.pmix.process import become_subreaper
+from fluxpmix.pmix.process import become_subreaper, open_standard_streams
 from fluxpmix.shell.local import control, input, jobdir, machine, shell, tasks
 from fluxpmix.shell.local.ends import Ends, signal_name
 from fluxpmix.shell.local.jobs import Jobs, Running
@@ -24,7 +24,8 @@ from fluxpmix.shell.local.limit import TimeLimit
 from fluxpmix.shell.local.output import HIGH_WATER, Output, is_broken_pipe
 from fluxpmix.shell.local.reactor import READ, Reactor
 from fluxpmix.shell.local.request import LaunchError
-from fluxpmix.shell.local.shells import FORWARDED, Shells, kill
+from fluxpmix.shell.local.shells import FORWARDED, Shells, kill, kill_children
+from fluxpmix.shell.local.stopping import Stopping
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ _SLOW_START = 5.0  # seconds after which the launcher says whom it waits for
 _TIMED_OUT = 128 + signal.SIGALRM
 _INTERRUPTED = 128 + signal.SIGINT
 _BROKEN_PIPE = 128 + signal.SIGPIPE
-_SHOWN = {0: Level.WARNING, 1: Level.NOTICE, 2: Level.DEBUG}
 
 
 def run(request: Request, warm: Warm | None = None, ended: Callable[[int], None] | None = None) -> int:
@@ -48,7 +48,7 @@ def run(request: Request, warm: Warm | None = None, ended: Callable[[int], None]
     no process of it is left and only its files are still to be removed. Raises `LaunchError` for what the user can
     mend, `LibraryError` where there is no libpmix; then nothing has run.
     """
-    _open_standard_streams()
+    open_standard_streams()
     job = request.job
     paths = tuple(
         tasks.find(app.argv[0], env, app.wdir) for app, env in zip(job.apps, request.environments, strict=True)
@@ -74,13 +74,6 @@ def run(request: Request, warm: Warm | None = None, ended: Callable[[int], None]
         jobdir.remove(directory)
 
 
-def _open_standard_streams() -> None:
-    """Open what is closed of 0, 1 and 2, so that no file of ours takes the number of one."""
-    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
-        os.set_inheritable(fd, True)
-    os.close(fd)
-
-
 class Launcher:
     """One job, from the fork of its shells to the last of its processes."""
 
@@ -94,22 +87,22 @@ class Launcher:
         self._shells = Shells(self._reactor, plan, warm, self._message, self._shell_gone)
         self._jobs = Jobs(plan.request.job.taskmap.node_column())
         self._ends = Ends()
-        self._code: int | None = None  # the job's, where it is not its tasks' to say
         self._no_library = False
-        self._ending = False
-        self._finishing = False
-        self._limit = TimeLimit(self._reactor, self._time_is_up)
         self._paused = False
-        self._last_interrupt = float("-inf")
         self._trace: list[bytes] = []  # the shells' parts
         self._spent = process_time()  # before the first shell, where this process has just been started
         self._source: input.Source | None = None
-        self._unread: set[int] = set()  # shells that want no input, said before there was any
+        if plan.input.kind == "pump":
+            self._source = input.Source(self._reactor, len(self._job.nodes), partial(self._shells.send, control.INPUT))
         try:
             self._output = Output(self._reactor, self._request, plan.directory, self._output_failed)
         except BaseException:
             self._reactor.close()
             raise
+        self._stopping = Stopping(
+            self._reactor, self._request, self._shells, self._jobs, self._ends, self._output, self._source
+        )
+        self._limit = TimeLimit(self._reactor, self._stopping.time_is_up)
 
     def run(self) -> int:
         """Run the job and return its exit code."""
@@ -120,9 +113,9 @@ class Launcher:
                 gc.freeze()  # what there is stays: nobody need look through it, and copy its pages by that
             self._shells.start(mask)
             gc.enable()
-            self._reactor.on_signal(signal.SIGINT, self._interrupted)
+            self._reactor.on_signal(signal.SIGINT, self._stopping.interrupted)
             for signum in FORWARDED:
-                self._reactor.on_signal(signum, partial(self._signal, signum))
+                self._reactor.on_signal(signum, partial(self._stopping.signal, signum))
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         become_subreaper()
@@ -140,12 +133,7 @@ class Launcher:
         if self._warm is None and self._shells.all_gone:
             jobdir.remove(self._plan.directory)  # while the shells exit
         self._shells.kill()
-        kept = frozenset[int]() if self._warm is None else self._warm.pids
-        while orphans := [pid for pid in tasks.children(os.getpid()) if pid not in kept]:
-            kill(orphans)
-            for pid in orphans:
-                with suppress(ChildProcessError):
-                    os.waitpid(pid, 0)
+        kill_children(() if self._warm is None else self._warm.pids)
         self._output.discard()
         self._reactor.close()
 
@@ -153,8 +141,8 @@ class Launcher:
 
     def _say_who_is_slow(self) -> None:
         late = [one.rank for one in self._shells if not one.started and not one.gone]
-        if late and not self._ending:
-            self._say(f"waiting for shell(s) {idset.encode(late)} of {len(self._shells)} to start their tasks")
+        if late and not self._stopping.begun:
+            self._output.say(f"waiting for shell(s) {idset.encode(late)} of {len(self._shells)} to start their tasks")
             self._reactor.call_later(4 * _SLOW_START, self._say_who_is_slow)
 
     # -- what shells say ---------------------------------------------------------------------------
@@ -168,17 +156,18 @@ class Launcher:
         elif kind == control.TRACE:
             self._trace.extend(values)  # type: ignore[arg-type]
         elif kind == control.TOOK:
-            self._took(one, *values)  # type: ignore[arg-type]
+            if self._source is not None:
+                self._source.took(one.rank, *values)  # type: ignore[arg-type]
         elif kind == control.STARTED:
             self._shell_started(one, *values)  # type: ignore[arg-type]
         elif kind == control.SPAWNED:
             self._spawned(one, *values)  # type: ignore[arg-type]
         elif kind == control.DROPPED:
             self._jobs.drop(*values)  # type: ignore[arg-type]
-            self._check_finished()
+            self._stopping.check_finished()
         elif kind == control.DRAINED:
             one.drained = True
-            self._check_finished()
+            self._stopping.check_finished()
         elif kind == control.CLOSED:
             one.control.stream.close()
             if self._warm is not None and values == (True,):
@@ -186,41 +175,39 @@ class Launcher:
             self._shell_gone(one, "")
         elif kind == control.RAISE:
             message, code = values
-            self._raise(str(message), int(code))  # type: ignore[call-overload]
+            self._stopping.raise_job(str(message), int(code))  # type: ignore[call-overload]
         elif kind == control.LOG:
             level, message = values
-            self._log(int(level), f"shell {one.rank}: {message}")  # type: ignore[call-overload]
+            self._output.log(int(level), f"shell {one.rank}: {message}")  # type: ignore[call-overload]
         elif kind == control.NO_LIBRARY:
             one.drained = self._no_library = True
-            self._terminate(signal.SIGTERM)
-            self._check_finished()
+            self._stopping.terminate(signal.SIGTERM)
+            self._stopping.check_finished()
         elif kind == control.EXTEND:
             self._extend(one, *values)  # type: ignore[arg-type]
         elif kind == control.FAILED:
             message, code = values
             one.drained = not one.started
-            self._raise(str(message), int(code))  # type: ignore[call-overload]
-            self._check_finished()
+            self._stopping.raise_job(str(message), int(code))  # type: ignore[call-overload]
+            self._stopping.check_finished()
 
     def _shell_started(self, one: Shell, pids: Sequence[tuple[int, int]]) -> None:
         one.started = True
         for rank, pid in pids:
-            self._log(Level.DEBUG, f"task {rank} is process {pid} on {self._job.nodes[one.rank].hostname}")
+            self._output.log(Level.DEBUG, f"task {rank} is process {pid} on {self._job.nodes[one.rank].hostname}")
         if self._shells.all_started:
             self._all_started()
 
     def _all_started(self) -> None:
         job, limit = self._job, self._request.time_limit
-        if self._plan.input.kind == "pump" and not self._ending:
-            self._source = input.Source(self._reactor, len(self._shells), self._give)
-            for rank in self._unread:
-                self._source.took(rank, None)
-        self._log(Level.NOTICE, f"job {job.jobid}: {job.size} task(s) on {len(job.nodes)} node(s) are running")
+        if self._source is not None and not self._stopping.begun:
+            self._source.start()
+        self._output.log(Level.NOTICE, f"job {job.jobid}: {job.size} task(s) on {len(job.nodes)} node(s) are running")
         if limit is not None:
             self._limit.start(limit)
             if self._request.signal is not None:
                 signum, before = self._request.signal
-                self._reactor.call_later(max(limit - before, 0.0), partial(self._signal, signum))
+                self._reactor.call_later(max(limit - before, 0.0), partial(self._stopping.signal, signum))
 
     def _task_exited(self, number: int, wait_status: int) -> None:
         job = self._jobs.of(number)
@@ -229,25 +216,23 @@ class Launcher:
             return
         code = self._ends.add(number, wait_status)
         name = self._jobs.name(number)
-        self._log(Level.DEBUG, f"task {name} {self._ends.how(number)}")
-        if self._ending:
+        self._output.log(Level.DEBUG, f"task {name} {self._ends.how(number)}")
+        if self._stopping.begun:
             return
         if code and self._request.exit_on_error:
-            self._raise(f"task {name} {self._ends.how(number)}, and -o exit-on-error ends the job", code)
+            self._stopping.raise_job(f"task {name} {self._ends.how(number)}, and -o exit-on-error ends the job", code)
         elif not job.left:
             self._job_ended(job)
         elif job.timer is None and self._request.exit_timeout is not None:
             job.timer = self._reactor.call_later(self._request.exit_timeout, partial(self._outlived, job, number))
 
     def _outlived(self, job: Running, number: int) -> None:
-        if self._ending or not job.left:
-            return
-        self._raise(
-            f"task {self._jobs.name(number)} {self._ends.how(number)} {self._request.exit_timeout:g} s ago, but "
-            f"{self._tasks(job.left)} still {'runs' if len(job.left) == 1 else 'run'}; "
-            "-o exit-timeout=none would wait",
-            self._ends.code(number) or 1,
-        )
+        if not self._stopping.begun and job.left:
+            from fluxpmix.shell.local.lingering import outlived
+
+            how = f"task {self._jobs.name(number)} {self._ends.how(number)}"
+            why = outlived(how, self._request.exit_timeout, self._tasks(job.left), len(job.left) > 1)
+            self._stopping.raise_job(why, self._ends.code(number) or 1)
 
     def _spawned(self, one: Shell, first: int, ordinal: int, column: Sequence[int], parent: int | None) -> None:
         """A shell knows of a spawned job. The first to say so says it for all, and before a task of it runs."""
@@ -258,40 +243,37 @@ class Launcher:
         try:
             self._output.add(first, ordinal, column)
         except LaunchError as error:
-            self._raise(str(error), error.exit_code)
+            self._stopping.raise_job(str(error), error.exit_code)
             return
         for each in self._shells:
             if each.gone:
                 self._jobs.lost(each.rank)
             elif each.rank in column:
                 each.drained = False
-        self._log(Level.DEBUG, f"job {self._job.jobid}.{ordinal}: {len(column)} task(s) are spawned")
+        self._output.log(Level.DEBUG, f"job {self._job.jobid}.{ordinal}: {len(column)} task(s) are spawned")
 
     def _job_ended(self, job: Running) -> None:
         """Let the jobs that a job has spawned end by themselves, but not for ever."""
         if job.timer is not None:
             job.timer.cancel()
-        for child in self._jobs.children(job):
-            child.timer = self._reactor.call_later(
-                self._request.kill_timeout, partial(self._end_child, child, signal.SIGTERM)
-            )
+        if children := self._jobs.children(job):
+            from fluxpmix.shell.local.lingering import Lingering
 
-    def _end_child(self, child: Running, signum: int) -> None:
-        if self._finishing or not child.left:
-            return
-        child.counts = False  # how they end is our doing
-        self._log(Level.NOTICE, f"{self._tasks(child.left)} did not end with the job that spawned them")
-        self._shells.send(control.SIGNAL, int(signum), sorted(child.left))
-        child.timer = self._reactor.call_later(
-            self._request.kill_timeout, partial(self._end_child, child, signal.SIGKILL)
-        )
+            Lingering(self._reactor, self._shells, self._request.kill_timeout, self._still_there).end(children)
+
+    def _still_there(self, child: Running) -> bool:
+        """Say of a job that it did not end with its parent, if that is so."""
+        if self._stopping.finishing or not child.left:
+            return False
+        self._output.log(Level.NOTICE, f"{self._tasks(child.left)} did not end with the job that spawned them")
+        return True
 
     def _shell_gone(self, one: Shell, reason: str) -> None:
         one.gone = True
-        if not self._finishing:
+        if not self._stopping.finishing:
             self._shell_lost(one)
         if self._shells.all_gone:
-            self._check_written()
+            self._stopping.check_written()
 
     def _shell_lost(self, one: Shell) -> None:
         kill([one.pid])
@@ -306,46 +288,17 @@ class Launcher:
         kill([pid for pid in tasks.children(os.getpid()) if pid not in shells])
         self._shells.send(control.LOST, one.rank, f"it was {how}" if how != "gone" else "it is gone")
         host = self._job.nodes[one.rank].hostname
-        self._raise(f"lost job shell {one.rank} on {host}: {how}; the job cannot go on without its tasks", 1)
-        self._check_finished()
+        what = f"lost job shell {one.rank} on {host}: {how}"
+        self._stopping.raise_job(f"{what}; the job cannot go on without its tasks", 1)
+        self._stopping.check_finished()
 
     # -- ends --------------------------------------------------------------------------------------
-
-    def _raise(self, message: str, code: int, signum: int = signal.SIGTERM) -> None:
-        """End the job with a message and an exit code; the first one says both."""
-        if self._ending:
-            self._log(Level.DEBUG, message)
-            return
-        self._code = code
-        self._say(f"error: {message}")
-        self._terminate(signum)
-
-    def _terminate(self, signum: int) -> None:
-        """Signal all tasks, and see to it that they end."""
-        self._ending = True
-        if self._source is not None:
-            self._source.close()
-        self._signal(signum)
-        self._reactor.call_later(self._request.kill_timeout, self._kill_tasks)
-
-    def _kill_tasks(self) -> None:
-        if not self._finishing:
-            self._ending = True
-            self._signal(signal.SIGKILL)
-            self._reactor.call_later(self._request.kill_timeout, self._kill_shells)
-
-    def _kill_shells(self) -> None:
-        stuck = self._shells.there
-        if stuck:
-            self._log(Level.WARNING, f"shell(s) {idset.encode(one.rank for one in stuck)} did not end; killing them")
-            self._finishing = True
-            self._shells.kill()
 
     def _program_gone(self, _events: int) -> None:
         """It says nothing while a job runs."""
         assert self._warm is not None
         self._reactor.forget(self._warm.program)
-        self._raise("the program that started this job is gone", 1)
+        self._stopping.raise_job("the program that started this job is gone", 1)
 
     def _extend(self, one: Shell, request: int, seconds: float) -> None:
         """Let the job run longer, and tell all shells when its time is up now; one without a limit has time."""
@@ -354,53 +307,13 @@ class Launcher:
             if not each.gone:
                 each.control.send(control.EXTENDED, request if each is one else 0, left)
 
-    def _time_is_up(self) -> None:
-        limit = self._request.time_limit
-        self._raise(f"the job ran into its time limit of {limit:g} s; -t sets it", _TIMED_OUT, signal.SIGALRM)
-
-    def _interrupted(self) -> None:
-        now = self._reactor.now()
-        again, self._last_interrupt = now - self._last_interrupt < _SECOND_CTRL_C, now
-        if again:
-            self._ending = True
-            self._code = None if self._ends or self._shells.any_started else _INTERRUPTED
-            self._kill_tasks()
-            if self._shells.all_gone:
-                self._reactor.stop()  # only output waits to be written
-        elif not self._shells.any_started:
-            self._code = _INTERRUPTED
-            self._terminate(signal.SIGTERM)
-        else:
-            if not self._request.quiet:
-                self._say(f"interrupt; one more ctrl-C within {_SECOND_CTRL_C:g} s kills the tasks")
-            self._signal(signal.SIGINT)
-
-    def _signal(self, signum: int) -> None:
-        self._shells.send(control.SIGNAL, int(signum), None)
-
-    def _check_finished(self) -> None:
-        if not self._finishing and self._jobs.all_ended and self._shells.all_drained:
-            self._finishing = True
-            for job in self._jobs:
-                if job.timer is not None:
-                    job.timer.cancel()
-            if self._source is not None:
-                self._source.close()
-            self._shells.send(control.FINISH)
-            self._reactor.call_later(_FINISHING, self._kill_shells)
-            self._check_written()
-
-    def _check_written(self) -> None:
-        if self._finishing and self._shells.all_gone and not self._output.queued:
-            self._reactor.stop()
-
     def _result(self) -> int:
-        code = self._code
+        code = self._stopping.code
         if code is None:
             code = self._ends.worst
             if code and not self._request.quiet and code != _BROKEN_PIPE:
                 worst = self._ends.with_code(code)
-                self._say(
+                self._output.say(
                     f"{self._tasks(worst)} {self._ends.how(*worst)}" if worst else "the job ended before its tasks"
                 )
         self._output.finish()
@@ -411,27 +324,14 @@ class Launcher:
     def _write_trace(self, path: str) -> None:
         from fluxpmix.shell import tracing
 
-        recorder = tracing.Recorder(tracing.LAUNCHER, "launcher")
-        since = self._plan.since
-        if since is not None:
-            recorder.span("Python, imports, options", tracing.LAUNCH, since - self._spent, since)
-            recorder.span("job", tracing.LAUNCH, since, self._reactor.now())
+        part = tracing.launcher_part(self._plan.since, self._spent)
         facts = {"job": self._job.jobid, "tasks": str(self._job.size), "shells": str(len(self._shells))}
         try:
-            tracing.write(path, [recorder.dump(), *self._trace], facts)
+            tracing.write(path, [part, *self._trace], facts)
         except OSError as error:
-            self._say(f"warning: cannot write the trace to {path}: {error.strerror}")
+            self._output.say(f"warning: cannot write the trace to {path}: {error.strerror}")
 
     # -- input and output --------------------------------------------------------------------------
-
-    def _give(self, data: bytes) -> None:
-        self._shells.send(control.INPUT, data)
-
-    def _took(self, one: Shell, total: int | None) -> None:
-        if self._source is not None:
-            self._source.took(one.rank, total)
-        elif total is None:
-            self._unread.add(one.rank)
 
     def _make_room(self) -> None:
         """Listen to the shells or not, by how much waits to be written."""
@@ -439,23 +339,15 @@ class Launcher:
         if crowded != self._paused:
             self._paused = crowded
             self._shells.pause(crowded)
-        self._check_written()
+        self._stopping.check_written()
 
     def _output_failed(self, name: str, error: OSError) -> None:
         if is_broken_pipe(error):
-            if not self._ending:
-                self._code = _BROKEN_PIPE
-                self._terminate(signal.SIGPIPE)
+            if not self._stopping.begun:
+                self._stopping.code = _BROKEN_PIPE
+                self._stopping.terminate(signal.SIGPIPE)
         else:
-            self._raise(f"cannot write to {name}: {error.strerror}; the rest of the output is lost", 1)
-
-    def _log(self, level: int, message: str) -> None:
-        if level <= _SHOWN.get(self._request.verbose, Level.TRACE):
-            what = {Level.ERROR: "error: ", Level.WARNING: "warning: "}.get(Level(level), "")
-            self._say(what + message)
-
-    def _say(self, message: str) -> None:
-        self._output.say(f"flux-pmix: {' '.join(message.splitlines())}")
+            self._stopping.raise_job(f"cannot write to {name}: {error.strerror}; the rest of the output is lost", 1)
 
     def _tasks(self, numbers: Collection[int]) -> str:
         return f"{'task' if len(numbers) == 1 else 'tasks'} {self._jobs.names(numbers)}"

@@ -13,6 +13,7 @@ import stat
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
+from fluxpmix.host.effects import Level
 from fluxpmix.job import template
 from fluxpmix.shell.local import jobdir
 from fluxpmix.shell.local.reactor import WRITE, Reactor
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 HIGH_WATER = 8 << 20  # bytes that may wait before the shells are told to wait
 STDOUT, STDERR = 1, 2
+_SHOWN = {0: Level.WARNING, 1: Level.NOTICE, 2: Level.DEBUG}  # by how often -v was given
 
 
 class Sink:
@@ -169,8 +171,15 @@ class Output:
                     self._stream(stream) if path is None else self._sink(option, path, node, values)
                 )
 
-    def say(self, line: str) -> None:
+    def log(self, level: int, message: str) -> None:
+        """Write a line of the launcher's own, if lines of this level are wanted."""
+        if level <= _SHOWN.get(self._request.verbose, Level.TRACE):
+            what = {Level.ERROR: "error: ", Level.WARNING: "warning: "}.get(Level(level), "")
+            self.say(what + message)
+
+    def say(self, message: str) -> None:
         """Write a line of the launcher's own to stderr, in order with what the tasks print there."""
+        line = f"flux-pmix: {' '.join(message.splitlines())}"
         self._stream(STDERR).write(line.encode(errors="replace") + b"\n")
 
     @property

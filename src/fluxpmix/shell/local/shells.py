@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 
 from fluxpmix.pmix.light import partial, signal, suppress
 from fluxpmix.pmix.process import close_descriptors
-from fluxpmix.shell.local import control, shell
+from fluxpmix.shell.local import control, shell, tasks
 from fluxpmix.shell.local.request import LaunchError
 
 TYPE_CHECKING = False
@@ -155,3 +155,12 @@ def kill(pids: Iterable[int]) -> None:
     for pid in pids:
         with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
+
+
+def kill_children(kept: Collection[int]) -> None:
+    """Kill all children of this process but these, and what that leaves to it, and wait for their end."""
+    while orphans := [pid for pid in tasks.children(os.getpid()) if pid not in kept]:
+        kill(orphans)
+        for pid in orphans:
+            with suppress(ChildProcessError):
+                os.waitpid(pid, 0)
