@@ -6,7 +6,7 @@ stay open until `Server.reply`. Standard 4.2, chapter 17 ("Server-Specific Inter
 
 The rest of it: `host_calls.py` (what the host asks), `module_table.py` (which upcalls there are),
 `decoding.py` (what comes), `replies.py` (what goes back), `completions.py` (waiting for libpmix),
-`gate.py` and `admission.py` (who may connect).
+`gate.py` and `admission.py` (who may connect), `served.py` (who has).
 """
 
 from __future__ import annotations
@@ -18,20 +18,7 @@ from _thread import allocate_lock, get_ident
 from collections.abc import Callable, Collection
 
 from fluxpmix.pmix import module_table, upcalls
-from fluxpmix.pmix.admission import (
-    bytes_sent,
-    bytes_taken,
-    bytes_written,
-    connections,
-    in_handshake,
-    listening_ports,
-    newcomer,
-    release_kept,
-    send_at_once,
-    sever,
-    shut,
-    withhold,
-)
+from fluxpmix.pmix.admission import connections, listening_ports, release_kept, send_at_once, withhold
 from fluxpmix.pmix.cleanup import keep_within
 from fluxpmix.pmix.completions import OPERATION_SUCCEEDED, SUCCESS, completions, report
 from fluxpmix.pmix.gate import Gate, Judge
@@ -41,6 +28,7 @@ from fluxpmix.pmix.light import signal, suppress
 from fluxpmix.pmix.module_table import Answer, Entry
 from fluxpmix.pmix.replies import Open, Replies, answers_partly
 from fluxpmix.pmix.sensor import hand_up
+from fluxpmix.pmix.served import Connections, cut
 from fluxpmix.pmix.status import check
 from fluxpmix.pmix.types import Directives, GroupOperation, Infos, Proc, find
 from fluxpmix.pmix.values import infos
@@ -105,9 +93,7 @@ class Server(HostCalls):
         self._serves = frozenset(serves)
         self._gate: Gate | None = None
         self._admit = admit
-        self._tools: dict[int, int | None] = {}  # open ToolConnected upcalls: the connection of each
-        self._served_tools: dict[Proc, int] = {}  # tools that are let in: the connection of each
-        self._connections: dict[Proc, int] = {}  # of clients, the last of each
+        self.connections = Connections()  # which is whose
         self._completions = completions(library)
         self._replies = Replies(library)
         self._ids = itertools.count(1)
@@ -150,7 +136,7 @@ class Server(HostCalls):
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         check(status, "PMIx_server_init")
-        self._ports = tuple(sorted(set(listening_ports()) - set(before)))
+        self._ports = self.connections.ports = tuple(sorted(set(listening_ports()) - set(before)))
         send_at_once(self._ports)
         if upcalls.Monitor in self._serves:
             hand_up(library)
@@ -209,7 +195,7 @@ class Server(HostCalls):
                 break
             self._flush()
             before = connections(self._ports)
-        self._connections.pop(proc, None)
+        self.connections.forget(proc)
         if proc in self._inside:
             self._inside.discard(proc)
             self._forsaken = True
@@ -232,28 +218,17 @@ class Server(HostCalls):
         upcall = self._open.pop(upcall_id, None)
         if upcall is None:
             raise ValueError(f"upcall {upcall_id} is not open: it was answered already, or never made")
-        if status != SUCCESS and upcall_id in self._tools:
-            self._cut(self._tools.pop(upcall_id))
-            return
-        connection = self._tools.pop(upcall_id, None)
-        if connection is not None and isinstance(payload, Proc):
-            self._served_tools[payload] = connection
+        if self.connections.is_asking(upcall_id):
+            let_in = payload if status == SUCCESS and isinstance(payload, Proc) else None
+            connection = self.connections.answered(upcall_id, let_in)
+            if status != SUCCESS:
+                self._cut(connection)
+                return
         try:
             self._replies.send(upcall, answers_partly(upcall.entry, status), payload)
         except Exception:
             self._replies.send(upcall, _BAD_PARAM, None)
             raise
-
-    def tool_progress(self) -> dict[Proc, int]:
-        """Return how many bytes each tool has taken from its connection so far; one that is gone is left out."""
-        found = {}
-        for proc, connection in list(self._served_tools.items()):
-            taken = bytes_taken(connection, self._ports)
-            if taken is None:
-                self._served_tools.pop(proc, None)
-            else:
-                found[proc] = taken
-        return found
 
     def tools_written(self) -> tuple[int, int]:
         """Let libpmix write what it can; return how much it has written for tools in all, and what waits in the kernel.
@@ -262,22 +237,7 @@ class Server(HostCalls):
         called on libpmix's thread.
         """
         self._flush()
-        found = [bytes_written(connection, self._ports) for connection in list(self._served_tools.values())]
-        return sum(written for written, _ in found), sum(unsent for _, unsent in found)
-
-    def heard_from(self, proc: Proc) -> int | None:
-        """Return how many bytes a client or tool has sent so far; None where its connection is not known, or is gone.
-
-        Whatever it asks for counts, and so does each heartbeat (PMIx_Heartbeat). Connections are known where a gate is.
-        """
-        connection = self._connections.get(proc, self._served_tools.get(proc))
-        return None if connection is None else bytes_sent(connection, self._ports)
-
-    def hang_up(self, tool: Proc) -> None:
-        """End the connection of a tool; libpmix hears of it as of one that has gone."""
-        connection = self._served_tools.pop(tool, None)
-        if connection is not None:
-            shut(connection)
+        return self.connections.tools_written()
 
     @property
     def open_upcalls(self) -> int:
@@ -354,7 +314,7 @@ class Server(HostCalls):
 
     def _connected(self, entry: Entry, fields: tuple[Any, ...], function: Any, data: Any) -> int:
         if self._judge(fields[0]) is not None:
-            connection = in_handshake(self._ports, self._tool_connections())
+            connection = self.connections.in_handshake()
             if self._cut(connection, let_in=self._library.version < (5, 0)):
                 return OPERATION_SUCCEEDED
             if not function:  # 4.2
@@ -365,9 +325,7 @@ class Server(HostCalls):
         if upcalls.ClientFinalized in self._serves:
             self._inside.add(fields[0])
         if self._gate is not None and upcalls.Monitor in self._serves:
-            connection = newcomer(self._gate.entered, self._ports)
-            if connection is not None:
-                self._connections[fields[0]] = connection
+            self.connections.client_came(fields[0], self._gate.entered)
         # The client is let in at once, as 4.2 does in any case: what the host answers changes nothing.
         if upcalls.ClientConnected in self._serves:
             self._offer(entry, fields, self._library.ffi.NULL, data)
@@ -376,31 +334,20 @@ class Server(HostCalls):
     def _tool_connected(self, entry: Entry, fields: tuple[Any, ...], function: Any, data: Any) -> int:
         told: Infos = fields[0]
         name = Proc(find(told, "pmix.nspace", ""), find(told, "pmix.rank", 0xFFFFFFFF))
-        connection = in_handshake(self._ports, self._tool_connections())
+        connection = self.connections.in_handshake()
         if self._judge(name) is not None or upcalls.ToolConnected not in self._serves:
             # Never answered: 4.2, 5.0 and 6.1 crash on their way to refuse some tools.
             self._cut(connection)
             return SUCCESS
         number = next(self._ids)
-        self._tools[number] = connection
+        self.connections.tool_asks(number, connection)
         self._open[number] = Open(entry, function, data)
         if not self._deliver(upcalls.ToolConnected(number, *fields)) and number in self._open:
             self.reply(number, _ERROR)
         return SUCCESS
 
-    def _tool_connections(self) -> list[int]:
-        return [one for one in self._tools.values() if one is not None]
-
     def _cut(self, connection: int | None, *, let_in: bool = False) -> bool:
-        """Take a connection away from whoever is at its other end."""
-        if connection is None:
-            return False
-        try:
-            sever(connection, let_in=let_in)
-        except OSError as error:
-            self.on_error(error)
-            return False
-        return True
+        return cut(connection, self.on_error, let_in=let_in)
 
     def _open_gate(self) -> None:
         gate, self._gate = self._gate, None

@@ -251,7 +251,7 @@ class JobServer:
         def send(source: Proc, channel: int, data: Buffer) -> None:
             server.iof_deliver(source, IofChannel(channel), data)
 
-        return Outlets(server.tool_progress, send, server.hang_up, log)
+        return Outlets(server.connections.tool_progress, send, server.connections.hang_up, log)
 
     def tools_written(self) -> tuple[int, int]:
         """Return how much has been written for tools, and what of it waits in the kernel, once libpmix had a turn."""
@@ -259,7 +259,7 @@ class JobServer:
 
     def heard_from(self, proc: Proc) -> int | None:
         """Return how many bytes a client has sent so far; None where its connection is not known, or is gone."""
-        return self._open_server().heard_from(proc)
+        return self._open_server().connections.heard_from(proc)
 
     def request_modex(self, proc: Proc, done: Callable[[int, bytes], None]) -> None:
         """Ask libpmix for what local `proc` put; `done` runs on libpmix's thread."""
