@@ -1,4 +1,4 @@
-"""The Flux shell plugin: a `Carrier` in the real flux-shell, and the topics at which what happens.
+"""The Flux shell plugin: the topics of the real flux-shell at which what happens. `carrying.py` is its `Carrier`.
 
 `plugin.c` calls `load` where a job has the shell option pmi=pmix. Topics (flux-shell-plugins(7)):
 
@@ -18,21 +18,20 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from errno import EINVAL
-from time import monotonic
 
-from fluxpmix.host.effects import Buffer, Frame, Launch, Level, Place
+from fluxpmix.host.effects import Buffer, Level, Place
 from fluxpmix.host.sized import Appetite
 from fluxpmix.job.model import EXEC, new_credential
 from fluxpmix.pmix import library
 from fluxpmix.pmix.light import partial
 from fluxpmix.pmix.record import replace
-from fluxpmix.pmix.status import Status
 from fluxpmix.shell.base import Driver
 from fluxpmix.shell.flux import joining, resources
 from fluxpmix.shell.flux import site as sites
 from fluxpmix.shell.flux.api import Shell
+from fluxpmix.shell.flux.carrying import ShellCarrier
 from fluxpmix.shell.flux.exits import Exits
 from fluxpmix.shell.flux.handle import Request, ShellError, Wake
 from fluxpmix.shell.flux.joining import Facts
@@ -40,7 +39,6 @@ from fluxpmix.shell.flux.leftovers import Hold
 from fluxpmix.shell.flux.mail import Mail
 from fluxpmix.shell.flux.options import JOB, Options, Parent
 from fluxpmix.shell.flux.service import JOIN, SETUP, Leaving
-from fluxpmix.shell.flux.timelimit import TimeLimit
 from fluxpmix.shell.local.guard import Guard
 
 TYPE_CHECKING = False
@@ -48,12 +46,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from fluxpmix.host.world import World
-    from fluxpmix.shell.flux.jobs import FluxJobs
-    from fluxpmix.shell.flux.listening import Listening
-    from fluxpmix.shell.flux.spawned import SpawnedTasks
     from fluxpmix.shell.server import Site
 
-_NEVER = float("inf")
 _PATIENCE = 60.0  # seconds for the first shell's part of the set-up
 _CREDENTIAL = 64  # characters
 _plugins: list[Plugin] = []  # for ever: C holds on to them
@@ -65,38 +59,19 @@ def load(ffi: Any, lib: Any, plugin: Any, since: float) -> int:
     return 0
 
 
-class Plugin:
-    """One shell's PMIx; a `Carrier` to its driver."""
+class Plugin(ShellCarrier):
+    """One shell's PMIx."""
 
     def __init__(self, api: Shell, since: float) -> None:
         """`since` is when our part of the shell's start began (`monotonic`)."""
-        self._api = api
+        super().__init__(api)
         self._since = since
         self._trace: str | None = None  # the file, where one is wanted
-        self.rank = 0  # among all shells
-        self._own_rank = 0  # among those of the job
-        self._first = 0  # the number of the job's rank 0
-        self.size = 1
-        self._facts: Facts | None = None
-        self._jobs: FluxJobs | None = None  # of the first shell, once a process spawns one
-        self._lost_shells: set[int] = set()
         self._tracing = False
         self._started = False  # whether tasks run: before, an error ends the job
-        self._driver: Driver | None = None
-        self._mail: Mail | None = None
-        self._leaving: Leaving | None = None
-        self._wake: Wake | None = None
         self._exits: Exits | None = None
         self._hold: Hold | None = None
         self._ended: set[int] = set()  # ranks whose end the driver knows
-        self._exited: set[int] = set()  # ranks whose end flux-shell knows, and that have no more output
-        self._ranks: tuple[int, ...] = ()
-        self._spawned: SpawnedTasks | None = None
-        self._timer: Any = None
-        self._alarm = _NEVER  # when it goes off
-        self._deadline: float | None = None  # when the driver wants to be woken
-        self._limit = TimeLimit(api)
-        self._listening: Listening | None = None  # since somebody asked
         self._setup = b""  # of shell 0, until the others have it
         self._credential = ""
         api.on_error = self._failed
@@ -113,109 +88,6 @@ class Plugin:
             ("shell.exit", self._exit),
         ):
             api.on_topic(topic, call)
-
-    # -- Carrier -----------------------------------------------------------------------------------
-
-    @property
-    def jobs(self) -> FluxJobs:
-        """What submits jobs to the instance."""
-        if self._jobs is None:
-            self._jobs = self._live_facts().jobs(self._live(), self._shell_lost)
-        return self._jobs
-
-    def send(self, shell: int, frame: Frame, lateral: bool = False) -> None:
-        """Send a frame to a peer shell: through Flux, or over a link of its own."""
-        assert self._mail is not None
-        self._mail.send(shell, frame, lateral)
-
-    def post(self, call: Callable[[], None]) -> None:
-        """Run `call` on the shell's thread; from any thread."""
-        if self._wake is not None:
-            self._wake.post(call)
-
-    def enter(self, call: Callable[[], None]) -> bool:
-        """Nobody is let in: all that is Flux's belongs to the shell's thread."""
-        return False
-
-    def now(self) -> float:
-        """Monotonic time in seconds."""
-        return monotonic()
-
-    def set_deadline(self, when: float | None) -> None:
-        """Wake the driver then. The timer is only ever set earlier: fences would set it twice each."""
-        self._deadline = when
-        if when is not None and self._timer is not None and not self._alarm <= when:
-            self._alarm = when
-            self._api.set_timer(self._timer, when - monotonic())
-
-    def raise_job(self, message: str, exit_code: int) -> None:
-        """End the job with a job exception."""
-        self._api.end_job(message, exit_code)
-
-    def signal_tasks(self, signum: int, ranks: Sequence[int] | None) -> None:
-        """Send a signal to tasks of this shell."""
-        self._api.signal(signum, None if ranks is None else {number - self._first for number in ranks})
-        if self._spawned is not None:
-            self._spawned.signal(signum, ranks)
-
-    def log(self, level: Level, message: str) -> None:
-        """Write one line to the job's log."""
-        self._api.log(level, message)
-
-    def find_commands(self, launch: Launch) -> None:
-        """See that this shell can run a spawned job's commands; of a Flux job of its own, where its shells are."""
-        if launch.place is not None:
-            assert self._mail is not None
-            self._mail.add(launch.base, launch.place.service, launch.place.brokers)
-            if self._own_rank == 0 and self.rank != 0:
-                self.jobs.watch(launch.place.job, range(launch.base, len(launch.job.nodes)), False)
-            return
-        if self._spawned is None:
-            from fluxpmix.shell.flux.spawned import SpawnedTasks
-
-            self._spawned = SpawnedTasks(self._api, self.rank, self._live(), self._a_task_of_the_job)
-        self._spawned.find(launch)
-
-    def start_tasks(self, launch: Launch) -> None:
-        """Start this shell's tasks of a spawned job."""
-        assert self._spawned is not None
-        self._spawned.start(launch)
-
-    def drop_tasks(self, launch: Launch, started: bool) -> None:
-        """Kill what runs of a spawned job that could not be started everywhere."""
-        if self._spawned is not None:
-            self._spawned.drop(launch, started)
-
-    def job_ended(self, first: int) -> None:
-        """End what a job has spawned that has ended."""
-        if self._jobs is not None:
-            self._jobs.job_ended(first)
-        if self._spawned is not None:
-            self._spawned.job_ended(first)
-
-    def _a_task_of_the_job(self) -> int | None:
-        """Return a local rank of the job's own that flux-shell still takes output of."""
-        return next((rank for rank in self._ranks if rank not in self._exited), None)
-
-    def extend(self, seconds: float, done: Callable[[int], None]) -> None:
-        """Ask Flux to let the job run longer."""
-        self._limit.extend(seconds, done)
-
-    def listen(self, on: bool) -> None:
-        """Tell the driver what the job's tasks print, or no longer."""
-        if self._listening is None:
-            from fluxpmix.shell.flux.listening import Listening
-
-            driver, leaving = self._live(), self._leaving
-            self._listening = Listening(
-                self._api, driver.task_output, driver.numbers, lambda: leaving is not None and leaving.waits
-            )
-        self._listening.set(on)
-
-    def feed(self, numbers: Sequence[int], data: bytes) -> int:
-        """Write to the standard input of tasks of this shell."""
-        fed = self._api.feed({number - self._first for number in numbers}, data)
-        return int(Status.SUCCESS if fed else Status.ERR_NOT_AVAILABLE)
 
     # -- topics ------------------------------------------------------------------------------------
 
@@ -386,7 +258,9 @@ class Plugin:
                 self.log(Level.TRACE, f"done: {driver.host.counters}")
             driver.close()
             if self._trace is not None and self._own_rank == 0:
-                self._write_trace(self._trace, driver)
+                from fluxpmix.shell.flux import traced
+
+                traced.write(self._api, self._trace, driver, self.size)
         if self._hold is not None:
             self._hold.release()
             for directory in self._hold.sweep():
@@ -403,29 +277,15 @@ class Plugin:
             self._timer = None
 
     def _make_driver(self, options: Options) -> Callable[..., Driver]:
-        """Return what makes a driver: one that records, where a trace is wanted that can be written."""
+        """Return what makes a driver: one that records, where a trace is wanted."""
         if options.trace is None:
             return Driver
-        from fluxpmix.shell import tracing
+        from fluxpmix.shell.flux import traced
 
         self._trace = os.path.abspath(options.trace)
         if self._own_rank == 0:
-            try:
-                tracing.check_file(self._trace)
-            except OSError as error:
-                raise ShellError(
-                    f"-o pmix.trace={options.trace}: {error.strerror}; name a file that can be written"
-                ) from None
-        return partial(tracing.TracedDriver, since=self._since)
-
-    def _write_trace(self, path: str, driver: Driver) -> None:
-        from fluxpmix.shell import tracing
-
-        facts = {"job": str(self._api.info()["jobid"]), "shells": str(self.size)}
-        try:
-            tracing.write(path, driver.trace_parts(), facts)
-        except OSError as error:
-            self.log(Level.WARNING, f"cannot write the trace to {path}: {error.strerror}")
+            traced.check(options.trace)
+        return traced.driver(self._since)
 
     def _task_gone(self, rank: int, wait_status: int) -> None:
         if rank not in self._ended and self._driver is not None:
@@ -459,47 +319,7 @@ class Plugin:
         else:
             self.jobs.join(request)
 
-    def _shell_lost(self, shell: int, reason: str) -> None:
-        """Give up a peer."""
-        if shell in self._lost_shells:
-            return
-        self._lost_shells.add(shell)
-        if self._driver is not None:
-            self._driver.shell_lost(shell, reason)
-        if self._mail is not None:
-            self._mail.shell_lost(shell, reason)
-
-    def _timer_ended(self) -> None:
-        self._alarm = _NEVER
-        if self._deadline is None or self._driver is None:
-            return
-        if self._deadline <= monotonic():
-            self._driver.tick()
-        else:
-            self.set_deadline(self._deadline)
-
     # -- inside ------------------------------------------------------------------------------------
-
-    def _output(self, rank: int, stream: int, data: bytes) -> None:
-        """Show text as task `rank` had printed it: labelled, and in the file that the job has for it."""
-        rank -= self._first
-        if not self._api.write_output(rank, "stderr" if stream == 2 else "stdout", data):
-            line = data.decode("utf-8", "replace").rstrip("\n")
-            self.log(Level.NOTICE, f"rank {rank}: {line}")
-
-    def _enquire(self, key: str, subject: str, done: Callable[[str | None], None]) -> None:
-        from fluxpmix.shell.flux import scheduler
-
-        scheduler.enquire(self._api, self._api.info(), key, subject, done)
-
-    def _live_facts(self) -> Facts:
-        assert self._facts is not None
-        return self._facts
-
-    def _live(self) -> Driver:
-        if self._driver is None:
-            raise ShellError("the PMIx server did not start")
-        return self._driver
 
     def _refused(self, message: str) -> None:
         self.post(partial(self.log, Level.WARNING, message))

@@ -1,0 +1,200 @@
+"""What the driver wants of the flux-shell that carries it: a `Carrier` (`shell/carrier.py`) in C's reactor.
+
+`plugin.py` is one, and sets what is here as the shell's topics come. Capabilities that few jobs need are loaded when
+they are: jobs and tasks that are spawned, listening to what tasks print, asking the scheduler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from time import monotonic
+
+from fluxpmix.host.effects import Frame, Launch, Level
+from fluxpmix.pmix.status import Status
+from fluxpmix.shell.flux.api import Shell
+from fluxpmix.shell.flux.handle import ShellError
+from fluxpmix.shell.flux.timelimit import TimeLimit
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from fluxpmix.shell.base import Driver
+    from fluxpmix.shell.flux.handle import Wake
+    from fluxpmix.shell.flux.jobs import FluxJobs
+    from fluxpmix.shell.flux.joining import Facts
+    from fluxpmix.shell.flux.listening import Listening
+    from fluxpmix.shell.flux.mail import Mail
+    from fluxpmix.shell.flux.service import Leaving
+    from fluxpmix.shell.flux.spawned import SpawnedTasks
+
+_NEVER = float("inf")
+
+
+class ShellCarrier:
+    """One shell's `Carrier`."""
+
+    def __init__(self, api: Shell) -> None:
+        self._api = api
+        self.rank = 0  # among all shells
+        self._own_rank = 0  # among those of the job
+        self._first = 0  # the number of the job's rank 0
+        self.size = 1
+        self._facts: Facts | None = None
+        self._jobs: FluxJobs | None = None  # of the first shell, once a process spawns one
+        self._lost_shells: set[int] = set()
+        self._driver: Driver | None = None
+        self._mail: Mail | None = None
+        self._leaving: Leaving | None = None
+        self._wake: Wake | None = None
+        self._exited: set[int] = set()  # ranks whose end flux-shell knows, and that have no more output
+        self._ranks: tuple[int, ...] = ()
+        self._spawned: SpawnedTasks | None = None
+        self._timer: Any = None
+        self._alarm = _NEVER  # when it goes off
+        self._deadline: float | None = None  # when the driver wants to be woken
+        self._limit = TimeLimit(api)
+        self._listening: Listening | None = None  # since somebody asked
+
+    @property
+    def jobs(self) -> FluxJobs:
+        """What submits jobs to the instance."""
+        if self._jobs is None:
+            self._jobs = self._live_facts().jobs(self._live(), self._shell_lost)
+        return self._jobs
+
+    def send(self, shell: int, frame: Frame, lateral: bool = False) -> None:
+        """Send a frame to a peer shell: through Flux, or over a link of its own."""
+        assert self._mail is not None
+        self._mail.send(shell, frame, lateral)
+
+    def post(self, call: Callable[[], None]) -> None:
+        """Run `call` on the shell's thread; from any thread."""
+        if self._wake is not None:
+            self._wake.post(call)
+
+    def enter(self, call: Callable[[], None]) -> bool:
+        """Nobody is let in: all that is Flux's belongs to the shell's thread."""
+        return False
+
+    def now(self) -> float:
+        """Monotonic time in seconds."""
+        return monotonic()
+
+    def set_deadline(self, when: float | None) -> None:
+        """Wake the driver then. The timer is only ever set earlier: fences would set it twice each."""
+        self._deadline = when
+        if when is not None and self._timer is not None and not self._alarm <= when:
+            self._alarm = when
+            self._api.set_timer(self._timer, when - monotonic())
+
+    def raise_job(self, message: str, exit_code: int) -> None:
+        """End the job with a job exception."""
+        self._api.end_job(message, exit_code)
+
+    def signal_tasks(self, signum: int, ranks: Sequence[int] | None) -> None:
+        """Send a signal to tasks of this shell."""
+        self._api.signal(signum, None if ranks is None else {number - self._first for number in ranks})
+        if self._spawned is not None:
+            self._spawned.signal(signum, ranks)
+
+    def log(self, level: Level, message: str) -> None:
+        """Write one line to the job's log."""
+        self._api.log(level, message)
+
+    def find_commands(self, launch: Launch) -> None:
+        """See that this shell can run a spawned job's commands; of a Flux job of its own, where its shells are."""
+        if launch.place is not None:
+            assert self._mail is not None
+            self._mail.add(launch.base, launch.place.service, launch.place.brokers)
+            if self._own_rank == 0 and self.rank != 0:
+                self.jobs.watch(launch.place.job, range(launch.base, len(launch.job.nodes)), False)
+            return
+        if self._spawned is None:
+            from fluxpmix.shell.flux.spawned import SpawnedTasks
+
+            self._spawned = SpawnedTasks(self._api, self.rank, self._live(), self._a_task_of_the_job)
+        self._spawned.find(launch)
+
+    def start_tasks(self, launch: Launch) -> None:
+        """Start this shell's tasks of a spawned job."""
+        assert self._spawned is not None
+        self._spawned.start(launch)
+
+    def drop_tasks(self, launch: Launch, started: bool) -> None:
+        """Kill what runs of a spawned job that could not be started everywhere."""
+        if self._spawned is not None:
+            self._spawned.drop(launch, started)
+
+    def job_ended(self, first: int) -> None:
+        """End what a job has spawned that has ended."""
+        if self._jobs is not None:
+            self._jobs.job_ended(first)
+        if self._spawned is not None:
+            self._spawned.job_ended(first)
+
+    def _a_task_of_the_job(self) -> int | None:
+        """Return a local rank of the job's own that flux-shell still takes output of."""
+        return next((rank for rank in self._ranks if rank not in self._exited), None)
+
+    def extend(self, seconds: float, done: Callable[[int], None]) -> None:
+        """Ask Flux to let the job run longer."""
+        self._limit.extend(seconds, done)
+
+    def listen(self, on: bool) -> None:
+        """Tell the driver what the job's tasks print, or no longer."""
+        if self._listening is None:
+            from fluxpmix.shell.flux.listening import Listening
+
+            driver, leaving = self._live(), self._leaving
+            self._listening = Listening(
+                self._api, driver.task_output, driver.numbers, lambda: leaving is not None and leaving.waits
+            )
+        self._listening.set(on)
+
+    def feed(self, numbers: Sequence[int], data: bytes) -> int:
+        """Write to the standard input of tasks of this shell."""
+        fed = self._api.feed({number - self._first for number in numbers}, data)
+        return int(Status.SUCCESS if fed else Status.ERR_NOT_AVAILABLE)
+
+    # -- inside ------------------------------------------------------------------------------------
+
+    def _timer_ended(self) -> None:
+        self._alarm = _NEVER
+        if self._deadline is None or self._driver is None:
+            return
+        if self._deadline <= monotonic():
+            self._driver.tick()
+        else:
+            self.set_deadline(self._deadline)
+
+    def _shell_lost(self, shell: int, reason: str) -> None:
+        """Give up a peer."""
+        if shell in self._lost_shells:
+            return
+        self._lost_shells.add(shell)
+        if self._driver is not None:
+            self._driver.shell_lost(shell, reason)
+        if self._mail is not None:
+            self._mail.shell_lost(shell, reason)
+
+    def _output(self, rank: int, stream: int, data: bytes) -> None:
+        """Show text as task `rank` had printed it: labelled, and in the file that the job has for it."""
+        rank -= self._first
+        if not self._api.write_output(rank, "stderr" if stream == 2 else "stdout", data):
+            line = data.decode("utf-8", "replace").rstrip("\n")
+            self.log(Level.NOTICE, f"rank {rank}: {line}")
+
+    def _enquire(self, key: str, subject: str, done: Callable[[str | None], None]) -> None:
+        from fluxpmix.shell.flux import scheduler
+
+        scheduler.enquire(self._api, self._api.info(), key, subject, done)
+
+    def _live_facts(self) -> Facts:
+        assert self._facts is not None
+        return self._facts
+
+    def _live(self) -> Driver:
+        if self._driver is None:
+            raise ShellError("the PMIx server did not start")
+        return self._driver
