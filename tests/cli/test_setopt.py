@@ -34,6 +34,11 @@ GOOD: dict[str, Any] = {
     "pmix.timeout=0.5": 0.5,
     "pmix.timeout=0": None,
     "pmix.timeout=none": None,
+    "pmix.alert=30s": 30.0,
+    "pmix.alert=0.5m": 30.0,
+    "pmix.alert=0": 0.0,
+    "pmix.alert=off": 0.0,
+    "pmix.alert=none": 0.0,
     "pmix.exchange=bruck": "bruck",
     "pmix.exchange=auto": "auto",
     "pmix.fanout=2": 2,
@@ -50,6 +55,9 @@ GOOD: dict[str, Any] = {
     "security=munge": "munge",
 }
 BAD = {
+    "pmix.alert=inf": "an alert comes a finite time before the time limit",
+    "pmix.alert=soon": "write a number with ms, s, m, h or d",
+    "pmix.alert=-1": "write a number with ms, s, m, h or d",
     "pmi=simple": "pmix is the only PMI",
     "pmi": "pmix is the only PMI",
     "pmi=off": "pmix is the only PMI",

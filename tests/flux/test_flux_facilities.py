@@ -37,6 +37,14 @@ def test_flux_gives_the_job_more_time(two: Instance, server: str) -> None:
     assert updates == [{"attributes.system.duration": 160.0}]
 
 
+def test_every_process_hears_once_that_its_time_is_nearly_up_also_when_flux_extends_it(
+    two: Instance, server: str
+) -> None:
+    words = ["-N2", "-n4", "-t", "100s", "-o", f"pmix.libpmix={server}", "-o", "pmix.alert=98s", sys.executable]
+    result = two.run(*words, CLIENTS / "alerted.py", "extend", 98, env={"FLUXPMIX_LIBPMIX": server})
+    assert result.lines == [f"{rank} True 98" for rank in range(4)]
+
+
 @pytest.mark.parametrize("server", MONITORED, indirect=True)
 def test_a_file_that_nobody_writes_to_raises_an_alert_on_all_nodes(two: Instance, server: str, tmp_path: Path) -> None:
     path = tmp_path / "watched"

@@ -34,6 +34,7 @@ def client(text: str) -> list[str]:
         (["pmix.libpmix=7"], "-o pmix.libpmix=7: text is expected"),
         (["pmix.timeout=soon"], "-o pmix.timeout=soon: write a number with ms, s, m, h or d, e.g. 90s or 1.5h"),
         (["pmix.timeout=-1"], "-o pmix.timeout=-1: write a number with"),
+        (["pmix.alert=inf"], "-o pmix.alert=inf: an alert comes a finite time before the time limit"),
         (["pmix.fanout=1"], "-o pmix.fanout=1: a whole number from 2 to 65536 is expected"),
         (["pmix.exchange=star"], "-o pmix.exchange=star: one of auto, tree, bruck is expected"),
         (["pmix.model="], "-o pmix.model=: text is expected"),

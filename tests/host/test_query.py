@@ -14,7 +14,6 @@ from fluxpmix.host import frames, wire
 from fluxpmix.host.answers import KEYS
 from fluxpmix.host.effects import Effect, Measure
 from fluxpmix.host.frames import Message, Tag
-from fluxpmix.host.host import Host
 from fluxpmix.host.supported import ANSWERED, SUPPORTED
 from fluxpmix.pmix import attributes as a
 from fluxpmix.pmix.status import Status
@@ -179,8 +178,8 @@ def test_the_peers_on_a_node_are_its_processes(host: str | None, ranks: tuple[in
 def test_the_time_that_is_left_is_what_the_carrier_says() -> None:
     network = Asked([1])
     assert network.replies[network.query(0, a.TIME_REMAINING)][0] == NOT_FOUND
-    network.hosts = [Host(network.job, 0, ends_at=100.5)]
     network.now = 40.0
+    network.hosts[0].time_limit(100.5, network.now)
     assert network.answer(network.query(0, a.TIME_REMAINING)) == {a.TIME_REMAINING: 60}
     network.now = 200.0
     assert network.answer(network.query(0, a.TIME_REMAINING)) == {a.TIME_REMAINING: 0}

@@ -129,6 +129,7 @@ def build(
         fanout=settings.get("pmix.fanout", 16),
         exchange=settings.get("pmix.exchange", "tree"),
         timeout=settings.get("pmix.timeout"),
+        alert=settings.get("pmix.alert"),
         trace=_trace(options.get("trace")),
         stop=settings.get("pmix.stop"),
     )

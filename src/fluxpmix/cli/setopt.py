@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from fluxpmix.cli.errors import UsageError, nearest
-from fluxpmix.job.duration import operation_limit, timeout
+from fluxpmix.job.duration import alert, operation_limit, timeout
 from fluxpmix.pmix.record import Record
 
 TYPE_CHECKING = False
@@ -121,6 +121,7 @@ SHELL_OPTIONS = (
     ShellOption("output.mode", _output_mode, "truncate or append: how output files are opened"),
     ShellOption("oversubscribe", _switch, "on or off: whether tasks may share cores (default on)"),
     ShellOption("libpmix", _text, "PATH: the libpmix to use"),
+    ShellOption("pmix.alert", alert, "FSD or off: tell PMIx clients that long before the time limit (default 60s)"),
     ShellOption("pmix.exchange", _exchange, "tree, bruck, or auto by size: how fences with data move (default tree)"),
     ShellOption("pmix.fanout", _fanout, "N: children of a node of the tree over the shells (default 16)"),
     ShellOption("pmix.pset.NAME", _ranks, "RANKS: a process set, e.g. pmix.pset.left=0-3"),

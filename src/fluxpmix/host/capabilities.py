@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from fluxpmix.host.pset import ProcessSets
     from fluxpmix.host.query import Queries
     from fluxpmix.host.spawn import Spawns
+    from fluxpmix.host.timealert import TimeAlerts
     from fluxpmix.host.tool import Tools
 
 
@@ -173,6 +174,13 @@ def monitors(host: Host) -> Monitors:
     return Monitors(host.get(events), host.directory, Proc(f"{host.job.nspace}.shell", host.rank))
 
 
+def time_alerts(host: Host) -> TimeAlerts:
+    from fluxpmix.host.timealert import TimeAlerts
+
+    server = Proc(f"{host.job.nspace}.shell", host.rank)
+    return TimeAlerts(host.get(events), host.directory, host.rank, server, host.alert)
+
+
 # -- what each is there for ------------------------------------------------------------------------
 
 
@@ -217,6 +225,7 @@ TABLE = (
     Line(credentials, (upcalls.GetCredential, upcalls.ValidateCredential), (Tag.CHECK, Tag.CHECKED)),
     Line(allocations, (upcalls.Allocate, upcalls.SessionControl)),
     Line(monitors, (upcalls.Monitor,)),
+    Line(time_alerts),
 )
 ORDER = {line.make: place for place, line in enumerate(TABLE)}
 SERVERS = {upcall: line.make for line in TABLE for upcall in line.serves}

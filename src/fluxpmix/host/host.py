@@ -44,7 +44,6 @@ class Host(Outcomes):
         *,
         fanout: int = 16,
         default_timeout: float | None = None,
-        ends_at: float | None = None,
         exchange: str = "tree",
         appetite: Appetite | None = None,
         directory: Directory | None = None,
@@ -57,12 +56,14 @@ class Host(Outcomes):
         place: Place | None = None,
         world: World | None = None,
         spawn_jobs: bool = False,
+        alert: float = 0.0,
     ) -> None:
         """`exchange` is how collectives with data move (`collective.EXCHANGES`), `fanout` the tree's, `appetite`
         how much data this shell wants to have before they move among peers.
 
-        `ends_at` is when the job's time is up (as `now`). Many hosts of one job in one process may share a
-        `directory`. `oversubscribe` is whether spawned processes may be more than there are slots.
+        Many hosts of one job in one process may share a `directory`. `oversubscribe` is whether spawned processes may
+        be more than there are slots. `alert` is how long before the job's time is up (`time_limit`) processes are told
+        of that (seconds; 0: never).
         `sees_all_output`: `task_output` tells of the tasks of all shells, not of this one's alone.
         `scheduler`: there is one that can be asked (`Enquire`). `stop` is where processes wait for a debugger
         (`debug.STOPS`), `owner` the job's user and group, and `key` random bytes of this shell's own, that sign what
@@ -77,7 +78,8 @@ class Host(Outcomes):
         self.fanout = fanout
         self.exchange = exchange
         self.default_timeout = default_timeout
-        self.ends_at = ends_at
+        self.ends_at: float | None = None
+        self.alert = alert
         self.oversubscribe = oversubscribe
         self.sees_all_output = sees_all_output
         self.stop = stop
@@ -198,9 +200,14 @@ class Host(Outcomes):
 
     # -- what happens ------------------------------------------------------------------------------
 
-    def time_limit(self, ends_at: float | None) -> None:
-        """The job's time is now up at `ends_at`; None: never."""
+    def time_limit(self, ends_at: float | None, now: float) -> None:
+        """The job's time is up at `ends_at` from now on; None: never."""
         self.ends_at = ends_at
+        if self.alert and ends_at is not None:
+            self.get(capabilities.time_alerts)
+        alerts = self._there(capabilities.time_alerts)
+        if alerts is not None:
+            alerts.limit(ends_at, now)
         queries = self._there(capabilities.queries)
         if queries is not None:
             queries.answers.ends_at = ends_at

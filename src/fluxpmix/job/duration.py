@@ -49,6 +49,19 @@ def operation_limit(value: object) -> float | None:
     return timeout(str(value)) or None
 
 
+def alert(value: object) -> float:
+    """Return how many seconds before a time limit an alert comes, 0 for never: `off`, `none` and 0.
+
+    `value` is the option's, as JSON has it. Raises ValueError as `seconds` does.
+    """
+    if value is False or value in ("off", "none"):
+        return 0.0
+    before = seconds(str(value))
+    if before == float("inf"):
+        raise ValueError("an alert comes a finite time before the time limit, e.g. 30s; off is never")
+    return before
+
+
 def _number(text: str, unit: float) -> float:
     """Return how many seconds a number of units is."""
     # float() also takes nan, inf, 1_000 and spaces; the standard's grammar has none of them.

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 # Starts a frame that carries what setup_application gave shell 0; a host's frame never starts so.
 SETUP_MAGIC = b"fluxpmix setup 1\n"
+_ALERT = 60.0  # seconds, as the signal of `flux run --signal`
 _HARMLESS = (Send, Reply)  # on libpmix's thread: they wait for nobody
 _CHANNELS = {1: int(IofChannel.STDOUT), 2: int(IofChannel.STDERR)}
 
@@ -49,7 +50,8 @@ class Driver:
     The life of it: `open()`, then `start(ready)` (or the two halves of it, `setup_application` and
     `setup_local_support`, where the carrier ships the result itself), `task_environment(rank)` and
     `task_started` for each task, events while they run, `close()`. `timeout` (seconds) ends what no
-    PMIX_TIMEOUT does; `ends_at` is when the job's time is up, as `Carrier.now` counts.
+    PMIX_TIMEOUT does; `ends_at` is when the job's time is up, as `Carrier.now` counts, `alert` how long before that
+    processes hear of it (seconds; 0: never).
     `output(rank, stream, line)` shows what a task logs with its output; without it that goes to the log.
     `enquire(key, subject, done)` asks the scheduler, where there is one, what a query's key wants to know; `done(text)`
     (None: it does not know) is called on the carrier's thread.
@@ -78,6 +80,7 @@ class Driver:
         place: Place | None = None,
         world: World | None = None,
         spawn_jobs: bool = False,
+        alert: float | None = None,
     ) -> None:
         self._job = job
         self._carrier = carrier
@@ -90,7 +93,6 @@ class Driver:
             exchange=exchange,
             appetite=appetite,
             default_timeout=timeout,
-            ends_at=ends_at,
             oversubscribe=oversubscribe,
             sees_all_output=sees_all_output,
             stop=stop,
@@ -100,7 +102,10 @@ class Driver:
             place=place,
             world=world,
             spawn_jobs=spawn_jobs,
+            alert=_ALERT if alert is None else alert,
         )
+        if ends_at is not None:
+            self._host.time_limit(ends_at, carrier.now())
         self._world = world
         self._first = 0 if world is None else world.own.first  # the number of the job's rank 0
         supported = SUPPORTED if enquire is None else WITH_A_SCHEDULER
@@ -210,7 +215,8 @@ class Driver:
 
     def time_limit(self, ends_at: float | None) -> None:
         """The job's time is now up at `ends_at`, as `Carrier.now` counts; None: never."""
-        self._host.time_limit(ends_at)
+        self._host.time_limit(ends_at, self._carrier.now())
+        self._set_deadline()
 
     def tick(self) -> None:
         """A deadline has passed."""

@@ -51,6 +51,12 @@ def _timeout(value: Any) -> float | None:
     return operation_limit(value)
 
 
+def _alert(value: Any) -> float:
+    from fluxpmix.job.duration import alert
+
+    return alert(value)
+
+
 def _sets(value: Any) -> tuple[ProcessSet, ...]:
     if not isinstance(value, dict):
         raise ValueError("a name is expected: pmix.pset.NAME=RANKS")
@@ -114,17 +120,19 @@ class Options(Record):
     """What the user may set.
 
     `fanout` is the collectives' tree's (None: as wide as Flux's overlay), `exchange` how data in fences moves,
-    `timeout` what an operation may take by default (seconds; None: for ever), `model` PMIX_MODEL_LIBRARY_NAME, `pset`
-    the process sets, `trace` the file that says what the job's time went into, `stop` where tasks wait for a debugger,
-    `oversubscribe` whether spawned tasks may be more than the job has cores for; `spawn` whether spawned tasks are a
-    Flux job of their own also where no resources are asked for; `parent` is set for jobs that are spawned
-    (`jobs.py`), `join` names a running job whose processes this one's shall know (`joining.py`).
+    `timeout` what an operation may take by default (seconds; None: for ever), `alert` how long before the time limit
+    processes hear of it (seconds; 0: never), `model` PMIX_MODEL_LIBRARY_NAME, `pset` the process sets, `trace` the
+    file that says what the job's time went into, `stop` where tasks wait for a debugger, `oversubscribe` whether
+    spawned tasks may be more than the job has cores for; `spawn` whether spawned tasks are a Flux job of their own
+    also where no resources are asked for; `parent` is set for jobs that are spawned (`jobs.py`), `join` names a
+    running job whose processes this one's shall know (`joining.py`).
     """
 
     libpmix: str | None = None
     fanout: int | None = None
     exchange: str = "auto"
     timeout: float | None = None
+    alert: float | None = None
     model: str | None = None
     stop: str | None = None
     pset: tuple[ProcessSet, ...] = ()
@@ -159,6 +167,7 @@ _NAMES: dict[str, Callable[[Any], Any]] = {
     "pmix.fanout": _fanout,
     "pmix.exchange": _exchange,
     "pmix.timeout": _timeout,
+    "pmix.alert": _alert,
     "pmix.model": _text,
     "pmix.stop": _stop,
     "pmix.pset": _sets,

@@ -135,6 +135,7 @@ class Plugin(ShellCarrier):
             appetite=Appetite(possible=_can_link),
             timeout=options.timeout,
             ends_at=self._limit.ends_at(),
+            alert=options.alert,
             stop=stop,
             output=self._output,
             sees_all_output=True,

@@ -207,7 +207,7 @@ class Launcher:
             self._limit.start(limit)
             if self._request.signal is not None:
                 signum, before = self._request.signal
-                self._reactor.call_later(max(limit - before, 0.0), partial(self._stopping.signal, signum))
+                self._limit.warn(before, partial(self._stopping.signal, signum))
 
     def _task_exited(self, number: int, wait_status: int) -> None:
         job = self._jobs.of(number)

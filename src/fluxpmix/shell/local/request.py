@@ -53,6 +53,7 @@ class Request(Record):
     fanout: int = 16  # of the tree over the shells
     exchange: str = "tree"  # or "bruck", or "auto": how the data of a fence move between the shells
     timeout: float | None = None  # of an operation that says none itself
+    alert: float | None = None  # how long before the limit processes hear of it; 0: never
     stop: str | None = None  # where tasks wait for a debugger: `host/debug.py`'s STOPS
     security: str = "native"  # or "munge": how libpmix is to check who connects
     trace: str | None = None  # the file that says what the job's time went into (`shell/tracing.py`)

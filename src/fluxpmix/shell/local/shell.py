@@ -259,6 +259,7 @@ class JobShell:
             exchange=request.exchange,
             timeout=request.timeout,
             ends_at=ends_at,
+            alert=request.alert,
             stop=request.stop,
             output=self._running.output,
             oversubscribe=request.oversubscribe,
