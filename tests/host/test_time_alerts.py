@@ -1,4 +1,4 @@
-"""What must hold of the alert before a job's time is up: told once by each shell to its own, and before the real end."""
+"""What must hold of the alert before a job's time is up: each shell tells its own once, before the end that counts."""
 
 from __future__ import annotations
 
