@@ -58,7 +58,7 @@ def test_the_host_floor_does_no_input_or_output(path: Path) -> None:
 # Of the host what every job needs: `host/capabilities.py` has the rest made when it is.
 HOST_AT_START = """
 bruck capabilities capability collective directives directory effects event failure fence frames host life movement
-outcomes scheduled sized spread supported tree wire
+scheduled sized spread supported tree wire
 """
 
 

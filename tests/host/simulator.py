@@ -107,13 +107,13 @@ class Network:
         shell, effect = self.launches.popleft()
         host, first = self.hosts[shell], effect.launch.first
         if isinstance(effect, Prepare):
-            self.perform(shell, host.prepared(first, b"packed", status, why, self.now))
+            self.perform(shell, host.outcomes.prepared(first, b"packed", status, why, self.now))
         elif isinstance(effect, Register | Start):
             if isinstance(effect, Start) and not status:
                 for rank in effect.launch.job.ranks(shell):
                     self.perform(shell, host.task_started(first + rank, 1000 + first + rank, self.now))
             step = 1 if isinstance(effect, Register) else 2
-            self.perform(shell, host.launched(first, step, status, why, self.now))
+            self.perform(shell, host.outcomes.launched(first, step, status, why, self.now))
         else:
             self.dropped.append((shell, first, effect.started))
 

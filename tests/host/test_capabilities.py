@@ -86,11 +86,11 @@ class Watched(Network):
             if isinstance(one, Deliver | Listen | Signal):
                 self.outcomes.append((shell, repr(one)))
             elif isinstance(one, Feed):
-                self.perform(shell, self.hosts[shell].fed(one.token, 0, self.now))
+                self.perform(shell, self.hosts[shell].outcomes.fed(one.token, 0, self.now))
             elif isinstance(one, RequestModex):
-                self.perform(shell, self.hosts[shell].modex_ready(one.token, 0, b"", self.now))
+                self.perform(shell, self.hosts[shell].outcomes.modex_ready(one.token, 0, b"", self.now))
             elif isinstance(one, Measure):
-                self.perform(shell, self.hosts[shell].measured(one.token, 1, one.tasks, self.now))
+                self.perform(shell, self.hosts[shell].outcomes.measured(one.token, 1, one.tasks, self.now))
 
     def live(self, step: str, rank: int) -> None:
         shell = self.job.taskmap.node_of(rank)

@@ -60,7 +60,7 @@ class Modex(Network):
                 if shell not in self.lost:
                     blob = packed(*self.committed[effect.proc.rank])
                     status = 0 if blob else int(Status.ERR_PROC_ENTRY_NOT_FOUND)
-                    self.perform(shell, self.hosts[shell].modex_ready(effect.token, status, blob, self.now))
+                    self.perform(shell, self.hosts[shell].outcomes.modex_ready(effect.token, status, blob, self.now))
                 return True
         return False
 

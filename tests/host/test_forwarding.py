@@ -43,7 +43,7 @@ class Forwarded(Network):
                 for rank in taken:
                     self.fed.setdefault(rank, []).append(effect.data)
                 status = Status.SUCCESS if taken else Status.ERR_NOT_AVAILABLE
-                self.perform(shell, self.hosts[shell].fed(effect.token, int(status), self.now))
+                self.perform(shell, self.hosts[shell].outcomes.fed(effect.token, int(status), self.now))
 
     def tool(self, shell: int, *infos: Info) -> int:
         return self.upcall(shell, lambda id_: ToolConnected(id_, infos))

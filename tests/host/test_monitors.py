@@ -34,9 +34,9 @@ class Watched(Told):
             if isinstance(effect, Heed):
                 self.looks += 1
                 assert effect.proc == ME and shell == 0
-                self.perform(shell, self.hosts[shell].heard(effect.number, self.size, self.now))
+                self.perform(shell, self.hosts[shell].outcomes.heard(effect.number, self.size, self.now))
             elif isinstance(effect, Look):
-                self.perform(shell, self.hosts[shell].looked(effect.number, self.file, self.now))
+                self.perform(shell, self.hosts[shell].outcomes.looked(effect.number, self.file, self.now))
 
     def monitor(self, what: Info, *directives: Info, error: int = MINE) -> tuple[int, Infos | None]:
         asked = self.upcall(0, lambda id_: Monitor(id_, ME, what, error, directives))

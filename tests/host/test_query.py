@@ -34,7 +34,7 @@ class Asked(Network):
         for one in effects:
             if isinstance(one, Measure):
                 tasks = tuple((number, pid << 20) for number, pid in one.tasks)
-                self.perform(shell, self.hosts[shell].measured(one.token, shell + 1 << 20, tasks, self.now))
+                self.perform(shell, self.hosts[shell].outcomes.measured(one.token, shell + 1 << 20, tasks, self.now))
 
     def query(self, shell: int, *keys: str, **qualifiers: Any) -> int:
         infos = tuple(Info(getattr(a, name), value) for name, value in qualifiers.items())

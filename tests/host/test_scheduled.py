@@ -46,18 +46,23 @@ def test_the_scheduler_is_asked_what_the_qualifiers_name(host: Host) -> None:
         (a.QUERY_QUEUE_LIST, ""),
         (a.QUERY_ALLOC_STATUS, "f123"),
     ]
-    assert reply(host.enquired(of_own.token, "enabled,started", 0.0)) == (0, {a.QUERY_QUEUE_STATUS: "enabled,started"})
-    assert reply(host.enquired(of_job.token, None, 0.0)) == (int(Status.ERR_NOT_FOUND), {})
-    assert reply(host.enquired(of_one.token, "disabled,stopped", 0.0))[1] == {a.QUERY_QUEUE_STATUS: "disabled,stopped"}
+    assert reply(host.outcomes.enquired(of_own.token, "enabled,started", 0.0)) == (
+        0,
+        {a.QUERY_QUEUE_STATUS: "enabled,started"},
+    )
+    assert reply(host.outcomes.enquired(of_job.token, None, 0.0)) == (int(Status.ERR_NOT_FOUND), {})
+    assert reply(host.outcomes.enquired(of_one.token, "disabled,stopped", 0.0))[1] == {
+        a.QUERY_QUEUE_STATUS: "disabled,stopped"
+    }
     assert not host.idle
-    assert reply(host.enquired(of_all.token, "batch,debug", 0.0))[1] == {a.QUERY_QUEUE_LIST: "batch,debug"}
+    assert reply(host.outcomes.enquired(of_all.token, "batch,debug", 0.0))[1] == {a.QUERY_QUEUE_LIST: "batch,debug"}
     assert host.idle
 
 
 def test_what_the_scheduler_and_other_shells_know_is_one_answer(host: Host) -> None:
     to_shell, to_scheduler = asked(host, a.QUERY_PROC_TABLE, a.QUERY_QUEUE_LIST, a.JOB_SIZE)
     assert isinstance(to_shell, Send) and isinstance(to_scheduler, Enquire)
-    assert host.enquired(to_scheduler.token, "batch", 0.0) == []
+    assert host.outcomes.enquired(to_scheduler.token, "batch", 0.0) == []
     (ended,) = [one for one in host.shell_lost(1, "gone", 0.0) if isinstance(one, Reply)]
     status, found = reply([ended])
     assert status == Status.ERR_PARTIAL_SUCCESS
@@ -68,7 +73,7 @@ def test_a_scheduler_that_does_not_answer_in_time_knows_nothing(host: Host) -> N
     (question,) = asked(host, a.QUERY_QUEUE_LIST, qualifiers=(Info(a.TIMEOUT, 2),))
     assert host.deadline == 2.0 and host.tick(1.0) == []
     assert reply(host.tick(2.0)) == (int(Status.ERR_NOT_FOUND), {})
-    assert host.enquired(question.token, "too late", 3.0) == [] and host.idle
+    assert host.outcomes.enquired(question.token, "too late", 3.0) == [] and host.idle
 
 
 def test_without_a_scheduler_nothing_is_known_and_nothing_promised() -> None:

@@ -14,7 +14,6 @@ from fluxpmix.host.directory import Directory
 from fluxpmix.host.effects import Buffer, Effect, Launch, Level, Log, Place, Raise, Reply, Send
 from fluxpmix.host.frames import FrameError, Message, Tag
 from fluxpmix.host.life import Life
-from fluxpmix.host.outcomes import Outcomes
 from fluxpmix.pmix.status import Status
 from fluxpmix.pmix.types import RANK_WILDCARD, Infos, Proc
 from fluxpmix.pmix.upcalls import Abort, ClientConnected, ClientFinalized, Upcall
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     from fluxpmix.host.capability import Capability
+    from fluxpmix.host.outcomes import Outcomes
     from fluxpmix.host.sized import Appetite
     from fluxpmix.host.world import World
     from fluxpmix.job.model import Job
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _COMPLAINTS = 20  # bad frames that are logged; all are counted
 
 
-class Host(Outcomes):
+class Host:
     """The PMIx host of one shell of a job."""
 
     def __init__(
@@ -96,6 +96,7 @@ class Host(Outcomes):
         self._now = 0.0
         self._out: list[Effect] = []  # of the step under way
         self._bad_frames = 0
+        self._outcomes: Outcomes | None = None  # since there are any
         # Those that act without being asked.
         self._events = self.get(capabilities.events)
         self._failures = self.get(capabilities.failures)
@@ -127,6 +128,15 @@ class Host(Outcomes):
     def _begin(self, now: float) -> list[Effect]:
         self._now, self._out = now, []
         return self._out
+
+    @property
+    def outcomes(self) -> Outcomes:
+        """What is told of what came of effects."""
+        if self._outcomes is None:
+            from fluxpmix.host.outcomes import Outcomes
+
+            self._outcomes = Outcomes(self, self._begin)
+        return self._outcomes
 
     # -- what it is like ---------------------------------------------------------------------------
 

@@ -11,85 +11,83 @@ from fluxpmix.host import capabilities
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, TypeVar
+    from typing import Any
 
-    from fluxpmix.host.capability import Capability
     from fluxpmix.host.effects import Effect
+    from fluxpmix.host.host import Host
     from fluxpmix.host.submission import Arrival
-
-    C = TypeVar("C", bound=Capability)
 
 
 class Outcomes:
     """Every method takes the time, and returns effects, as those of `Host` do."""
 
-    if TYPE_CHECKING:
-
-        def get(self, make: Callable[[Any], C]) -> C: ...
-        def _begin(self, now: float) -> list[Effect]: ...
+    def __init__(self, host: Host, begin: Callable[[float], list[Effect]]) -> None:
+        """`begin(now)` returns the list of a new step's effects."""
+        self._get = host.get
+        self._begin = begin
 
     def prepared(self, first: int, packed: bytes, status: int, why: str, now: float) -> list[Effect]:
         """What a `Prepare` asked for is there; `status` and `why` say how that went."""
         out = self._begin(now)
-        self.get(capabilities.spawns).prepared(first, packed, status, why, now, out)
+        self._get(capabilities.spawns).deciding.prepared(first, packed, status, why, now, out)
         return out
 
     def launched(self, first: int, step: int, status: int, why: str, now: float) -> list[Effect]:
         """A `Register` (step 1) or `Start` (step 2) of the job with that first number is done, or failed."""
         out = self._begin(now)
-        self.get(capabilities.spawns).done(first, step, status, why, now, out)
+        self._get(capabilities.spawns).done(first, step, status, why, now, out)
         return out
 
     def joined(self, ticket: int, arrival: Arrival, now: float) -> list[Effect]:
         """The shells of the job that was submitted under `ticket` are up."""
         out = self._begin(now)
-        self.get(capabilities.spawns).joined(ticket, arrival, now, out)
+        self._get(capabilities.spawns).deciding.joined(ticket, arrival, now, out)
         return out
 
     def came(self, ticket: int, arrival: Arrival, apps: tuple[tuple[Any, ...], ...], now: float) -> list[Effect]:
         """The shells of a job that somebody has started by hand are up, and ask to join."""
         out = self._begin(now)
-        self.get(capabilities.spawns).came(ticket, arrival, apps, now, out)
+        self._get(capabilities.spawns).deciding.came(ticket, arrival, apps, now, out)
         return out
 
     def withdrawn(self, ticket: int, status: int, why: str, now: float) -> list[Effect]:
         """The job that was submitted under `ticket` will not be there."""
         out = self._begin(now)
-        self.get(capabilities.spawns).withdrawn(ticket, status, why, now, out)
+        self._get(capabilities.spawns).deciding.withdrawn(ticket, status, why, now, out)
         return out
 
     def looked(self, number: int, found: tuple[int, int, int] | None, now: float) -> list[Effect]:
         """Take what came of a `Look`: size and times (ns) of last access and change; None: there is no such file."""
         out = self._begin(now)
-        self.get(capabilities.monitors).looked(number, found, out)
+        self._get(capabilities.monitors).looked(number, found, out)
         return out
 
     def heard(self, number: int, size: int | None, now: float) -> list[Effect]:
         """Take what came of a `Heed`: the bytes that came from a process; None: nobody can tell."""
         out = self._begin(now)
-        self.get(capabilities.monitors).heard(number, size, out)
+        self._get(capabilities.monitors).heard(number, size, out)
         return out
 
     def fed(self, token: tuple[int, int], status: int, now: float) -> list[Effect]:
         """Take what came of a `Feed`."""
         out = self._begin(now)
-        self.get(capabilities.forwarding).fed(token, status, now, out)
+        self._get(capabilities.forwarding).fed(token, status, now, out)
         return out
 
     def modex_ready(self, token: int, status: int, data: bytes, now: float) -> list[Effect]:
         """Take libpmix's answer to a `RequestModex`."""
         out = self._begin(now)
-        self.get(capabilities.direct_modexes).modex_ready(token, status, data, now, out)
+        self._get(capabilities.direct_modexes).modex_ready(token, status, data, now, out)
         return out
 
     def measured(self, token: int, own: int, tasks: tuple[tuple[int, int], ...], now: float) -> list[Effect]:
         """Take what came of a `Measure`: the bytes that this shell has, and its tasks by number."""
         out = self._begin(now)
-        self.get(capabilities.queries).measured(token, own, tasks, now, out)
+        self._get(capabilities.queries).measured(token, own, tasks, now, out)
         return out
 
     def enquired(self, token: int, text: str | None, now: float) -> list[Effect]:
         """Take what came of an `Enquire`; None: nobody knows."""
         out = self._begin(now)
-        self.get(capabilities.queries).enquired(token, text, now, out)
+        self._get(capabilities.queries).enquired(token, text, now, out)
         return out

@@ -245,19 +245,19 @@ class Driver:
 
     def joined(self, ticket: int, arrival: Arrival) -> None:
         """The shells of a job that was submitted are up, and ask what they join."""
-        self._run(partial(self._host.joined, ticket, arrival))
+        self._run(partial(self._host.outcomes.joined, ticket, arrival))
 
     def came(self, ticket: int, arrival: Arrival, apps: tuple[tuple[Any, ...], ...]) -> None:
         """The shells of a job that somebody has started by hand are up, and ask to join."""
-        self._run(partial(self._host.came, ticket, arrival, apps))
+        self._run(partial(self._host.outcomes.came, ticket, arrival, apps))
 
     def withdrawn(self, ticket: int, status: int, why: str) -> None:
         """A job that was submitted does not come, or has ended before it was there; `status` is what to answer."""
-        self._run(partial(self._host.withdrawn, ticket, status, why))
+        self._run(partial(self._host.outcomes.withdrawn, ticket, status, why))
 
     def all_started(self) -> None:
         """All tasks of this shell run: said of a job that joins others."""
-        self._run(partial(self._host.launched, self._first, 2, int(Status.SUCCESS), ""))
+        self._run(partial(self._host.outcomes.launched, self._first, 2, int(Status.SUCCESS), ""))
 
     def _from_library(self, upcall: Upcall) -> None:
         """Hand an upcall over to the carrier's thread: called on libpmix's progress thread."""
@@ -313,12 +313,12 @@ class Driver:
 
     def _modex_came(self, token: int, status: int, data: bytes) -> None:
         """Take libpmix's answer to a `RequestModex`, on its thread."""
-        step = partial(self._host.modex_ready, token, status, data)
+        step = partial(self._host.outcomes.modex_ready, token, status, data)
         if not (self._quick and self._carrier.enter(partial(self._run_here, step))):
             self._carrier.post(partial(self._modex_ready, token, status, data))
 
     def _modex_ready(self, token: int, status: int, data: bytes) -> None:
-        self._run(partial(self._host.modex_ready, token, status, data))
+        self._run(partial(self._host.outcomes.modex_ready, token, status, data))
 
     def _receive_setup(self, shell: int, packed: bytes) -> None:
         ready, self._ready = self._ready, None

@@ -162,9 +162,9 @@ class Performer:
         launch, host = effect.launch, self._host
         packed, status, why = spawning.step(effect, self._server, self._carrier, self.tasks)
         if isinstance(effect, Prepare):
-            call = partial(host.prepared, launch.first, packed, status, why)
+            call = partial(host.outcomes.prepared, launch.first, packed, status, why)
         else:
-            call = partial(host.launched, launch.first, 1 if isinstance(effect, Register) else 2, status, why)
+            call = partial(host.outcomes.launched, launch.first, 1 if isinstance(effect, Register) else 2, status, why)
         self._carrier.post(partial(self._run, call))
 
     @property
@@ -226,7 +226,7 @@ class Performer:
 
     def _feed(self, effect: Feed) -> None:
         status = self._carrier.feed(effect.numbers, effect.data)
-        self._run(partial(self._host.fed, effect.token, status))
+        self._run(partial(self._host.outcomes.fed, effect.token, status))
 
     def _show(self, effect: Output) -> None:
         if self._output is not None:
@@ -241,21 +241,21 @@ class Performer:
         from fluxpmix.shell.memory import resident
 
         found = tuple((number, resident(pid)) for number, pid in effect.tasks)
-        self._run(partial(self._host.measured, effect.token, resident(), found))
+        self._run(partial(self._host.outcomes.measured, effect.token, resident(), found))
 
     def _heed(self, effect: Heed) -> None:
-        self._run(partial(self._host.heard, effect.number, self._server.heard_from(effect.proc)))
+        self._run(partial(self._host.outcomes.heard, effect.number, self._server.heard_from(effect.proc)))
 
     def _ask(self, effect: Enquire) -> None:
         assert self._enquire is not None  # the host knows
 
         def told(text: str | None) -> None:
-            self._run(partial(self._host.enquired, effect.token, text))
+            self._run(partial(self._host.outcomes.enquired, effect.token, text))
 
         self._enquire(effect.key, effect.subject, told)
 
     def _look(self, effect: Look) -> None:
-        self._run(partial(self._host.looked, effect.number, _file_facts(effect.path)))
+        self._run(partial(self._host.outcomes.looked, effect.number, _file_facts(effect.path)))
 
     def _request_modex(self, effect: RequestModex) -> None:
         self._server.request_modex(effect.proc, partial(self._modex_ready, effect.token))

@@ -208,7 +208,7 @@ class _Simulation:
                 self._answered(shell, effect, now)
             elif isinstance(effect, RequestModex):
                 blob = self._payload.blob(0, shell)  # put once, whatever follows
-                self._perform(shell, self._hosts[shell].modex_ready(effect.token, 0, blob, now), now)
+                self._perform(shell, self._hosts[shell].outcomes.modex_ready(effect.token, 0, blob, now), now)
             elif isinstance(effect, Log):
                 raise WrongResult(f"shell {shell}: {effect.message}")
 
