@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cleaning import layout, left, stays
+from cleaning import SPARED_SAYS, layout, left, spared, spared_layout, stays
 from installed import MONITORED
 from installed import find_libpmix as libpmix
 from instance import CLIENTS, HEARTBEATS_SEEN, Instance
@@ -55,6 +55,15 @@ def test_a_file_that_nobody_writes_to_raises_an_alert_on_all_nodes(two: Instance
 @pytest.mark.parametrize("server", MONITORED, indirect=True)
 def test_heartbeats_that_stay_away_raise_the_event_that_was_asked_for(two: Instance, server: str) -> None:
     assert run(two, server, "heartbeats") == HEARTBEATS_SEEN
+
+
+def test_what_processes_want_spared_stays_and_the_server_lives(two: Instance, server: str, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    spared_layout(root, 2)
+    words = ("-N2", "-n2", "-o", f"pmix.libpmix={server}", sys.executable, CLIENTS / "spares.py", root)
+    result = two.run(*words, env={"FLUXPMIX_LIBPMIX": server})
+    assert result.lines == [f"{rank} {SPARED_SAYS}" for rank in range(2)]
+    assert left(root) == spared(0) + spared(1)
 
 
 @pytest.mark.parametrize("end", ["", "die"])

@@ -27,3 +27,22 @@ def stays(version: str) -> list[str]:
     """What is to be left of it by a server of libpmix "4.2", ...: 4.2 does not remove links."""
     wanted = ["bystander", "flat", "flat/inner", "flat/inner/two", "kept", "outside", "outside/precious", "top"]
     return sorted([*wanted, *(("deep", "deep/er") if version == "4.2" else ())])
+
+
+def spared_layout(root: Path, ranks: int) -> None:
+    """Make what `clients/spares.py` registers."""
+    for rank in range(ranks):
+        for name in ("one/deep", "one/gone", "two"):
+            (root / str(rank) / name).mkdir(parents=True)
+        for name in ("one/kept", "one/other", "one/deep/file", "one/gone/kept", "two/kept", "two/other", "three"):
+            (root / str(rank) / name).touch()
+
+
+def spared(rank: int) -> list[str]:
+    """What is to be left of it."""
+    names = ["one", "one/deep", "one/deep/file", "one/kept", "two", "two/kept"]
+    return [str(rank), *(f"{rank}/{name}" for name in names)]
+
+
+# What each process of it prints after its rank.
+SPARED_SAYS = "done done done PMIX_ERR_CONFLICTING_CLEANUP_DIRECTIVES PMIX_ERR_BAD_PARAM"

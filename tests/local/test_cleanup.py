@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from cleaning import layout, left, stays
-from installed import VERSIONS
+from cleaning import SPARED_SAYS, layout, left, spared, spared_layout, stays
+from installed import PAIRS, VERSIONS
 from launching import CLIENTS, Launch, libpmix
 
 pytestmark = pytest.mark.pmix
@@ -25,3 +25,15 @@ def test_what_was_registered_is_removed_and_no_link_is_followed_out(
     task = (sys.executable, CLIENTS / "cleans.py", root, *filter(None, [end]))
     job.run(*words, *task, code=137 if end else 0)
     assert left(root) == stays(server)
+
+
+@pytest.mark.parametrize(("server", "client"), PAIRS)
+def test_what_processes_want_spared_stays_and_the_server_lives(
+    job: Launch, server: str, client: str, tmp_path: Path
+) -> None:
+    root = tmp_path / "root"
+    spared_layout(root, 2)
+    words = ("-N2", "-n2", "-o", f"libpmix={libpmix(server)}", f"--env=FLUXPMIX_LIBPMIX={libpmix(client)}")
+    result = job.run(*words, sys.executable, CLIENTS / "spares.py", root)
+    assert result.lines == [f"{rank} {SPARED_SAYS}" for rank in range(2)]
+    assert left(root) == spared(0) + spared(1)

@@ -4,8 +4,7 @@
 its tasks that are meant, and says so; the request is answered when all have, or when its time is up. A request
 with a PMIX_JOB_CTRL_ID is known by it meanwhile, and can be cancelled: its answer is, what has been sent stays.
 Files that a process wants removed when it ends (PMIX_REGISTER_CLEANUP and its kin, with which Open MPI 5
-registers its shared memory) are libpmix's own affair, but only where the host serves job control at all; with
-PMIX_CLEANUP_IGNORE it ends the server (4.2 to 6.1), before any host is asked. What
+registers its shared memory) are libpmix's own affair, but only where the host serves job control at all. What
 nobody here can do (restart, checkpoint, provision, preempt) is refused, and the job's log says why. A process set to
 be defined is `pset.py`'s.
 

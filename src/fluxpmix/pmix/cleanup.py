@@ -16,6 +16,7 @@ import os
 from fluxpmix.pmix.completions import report
 from fluxpmix.pmix.gate import import_slot
 from fluxpmix.pmix.library import LibraryError
+from fluxpmix.pmix.spared import is_spared
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def keep_within(library: Library) -> None:
 
     def open_directory(path: Any) -> Any:
         name = ffi.string(path)
-        if os.path.islink(name.rstrip(b"/")) and not name.startswith(_SYSTEM):
+        if is_spared(name) or (os.path.islink(name.rstrip(b"/")) and not name.startswith(_SYSTEM)):
             ffi.errno = errno.ENOTDIR
             return ffi.NULL
         return real(path)

@@ -75,10 +75,16 @@ void *dlopen(const char *, int);
 int dlclose(void *);
 int dlinfo(void *, int, void *);
 int mprotect(void *, size_t, int);
-/* for cleanup.py */
+/* for cleanup.py and spared.py */
 void *opendir(const char *);
+int unlink(const char *);
+int pmix_server_job_ctrl(void *, void *, void *, void *);
+extern struct { void *words[7]; size_t size; } pmix_buffer_t_class; /* libpmix's description of its messages */
 /* for sensor.py: libpmix's own table of the functions that start and stop its monitors */
 extern struct { void *start; void *stop; } pmix_psensor;
+/* for sensor6.py: what libpmix 6 asks instead */
+int pmix_server_monitor(void *, void *, void *, void *);
+extern struct { void *init; void *query; void *finalize; } pmix_pstat;
 /* for munge.py */
 int munge_encode(char **, void *, const void *, int);
 int munge_decode(const char *, void *, void **, int *, uid_t *, gid_t *);

@@ -9,7 +9,7 @@ from __future__ import annotations
 from _thread import LockType
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from fluxpmix.pmix import attributes, decoding
+from fluxpmix.pmix import attributes, decoding, spared
 from fluxpmix.pmix.completions import SUCCESS, Completions
 from fluxpmix.pmix.decoding import CArgv, encoded, nspace_bytes
 from fluxpmix.pmix.events import Events
@@ -55,6 +55,7 @@ class HostCalls(Events):
         Standard 4.2, section 17.2 (PMIx_server_deregister_nspace).
         """
         self._blocking("PMIx_server_deregister_nspace", nspace_bytes(nspace))
+        spared.forget(nspace)
 
     def register_client(self, proc: Proc, uid: int, gid: int) -> None:
         """Expect `proc` to connect, with this user and group; before or after its namespace.

@@ -17,7 +17,7 @@ import os
 from _thread import allocate_lock, get_ident
 from collections.abc import Callable, Collection
 
-from fluxpmix.pmix import module_table, upcalls
+from fluxpmix.pmix import module_table, spared, upcalls
 from fluxpmix.pmix.admission import connections, listening_ports, release_kept, send_at_once, withhold
 from fluxpmix.pmix.cleanup import keep_within
 from fluxpmix.pmix.completions import OPERATION_SUCCEEDED, SUCCESS, completions, report
@@ -142,6 +142,7 @@ class Server(HostCalls):
             hand_up(library)
         if upcalls.JobControl in self._serves:
             keep_within(library)
+            spared.guard(library)
 
     def close(self, *, exiting: bool = False) -> None:
         """Answer what is open with an error and stop the server. Safe to call twice.
@@ -273,6 +274,11 @@ class Server(HostCalls):
             # On return 4.2 frees what the callback would use, and answers the client itself.
             status = self._offer(entry, fields, self._library.ffi.NULL, data)
             return OPERATION_SUCCEEDED if status == SUCCESS else status
+        if entry.upcall is upcalls.JobControl:
+            rest, done = spared.take(self._library, fields[0], fields[-1])
+            if done is not None:
+                return done
+            fields = (*fields[:-1], rest)
         if self._is_asked_twice(entry, fields, data):
             return SUCCESS
         return self._offer(entry, fields, function, data)
