@@ -1,7 +1,11 @@
-"""A process that spawns others whose output is to be shown as its arguments say: attributes, KEY or KEY=VALUE."""
+"""A process that spawns others whose output is to be shown as its arguments say: attributes, KEY or KEY=VALUE.
+
+What they run is the text in $TEXT, if that is set.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 
 from fluxpmix.pmix import attributes as a
@@ -18,6 +22,7 @@ with Client() as client:
 
     over = threading.Event()
     client.register_event_handler([Status.EVENT_JOB_END], lambda *_: over.set())
-    nspace = client.spawn([AppSpec("sh", ("sh", "-c", "echo out; echo err >&2"), maxprocs=2)], directives)
+    text = os.environ.get("TEXT", "echo out; echo err >&2")
+    nspace = client.spawn([AppSpec("sh", ("sh", "-c", text), maxprocs=2)], directives)
     over.wait(30)
     print(f"nspace {nspace}", flush=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import sys
@@ -10,9 +11,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from disks import small_disk as small_disk
 from installed import find_libpmix as libpmix
 from instance import CLIENTS, Instance
-from test_spawning import DASK, DYNAMIC, ERRORS, SHAPES, compiled, expected, shown, written
+from test_spawning import (
+    CANNOT_WRITE,
+    DASK,
+    DYNAMIC,
+    ERRORS,
+    FULL,
+    LARGE,
+    SHAPES,
+    compiled,
+    expected,
+    shown,
+    written,
+)
 
 pytestmark = pytest.mark.flux
 CLIENT = (sys.executable, CLIENTS / "spawns.py")
@@ -198,6 +212,19 @@ def test_output_is_shown_as_the_request_says(two: Instance, server: str, tmp_pat
         out, err = shown(nspace, tmp_path)[words]
         assert (result.lines, sorted(result.err.splitlines())) == (sorted([*out, last]), sorted(err)), words
     written(nspace, tmp_path)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("where", [SHARED])
+def test_a_full_disk_under_the_files_for_output_fails_the_job(
+    two: Instance, small_disk: Path, where: tuple[str, ...]
+) -> None:
+    words = (sys.executable, CLIENTS / "shown.py", f"IOF_OUTPUT_TO_FILE={small_disk}/out", "IOF_FILE_ONLY")
+    result = two.run("-n1", *where, *words, code=1, env={"TEXT": LARGE})
+    said = {line for line in result.err.splitlines() if "cannot write" in line}
+    assert said and all(re.fullmatch(CANNOT_WRITE.format(f"{small_disk}/out", FULL), line) for line in said), result
+    for file in small_disk.iterdir():
+        assert set(file.read_bytes()) == {ord(file.suffix[1]), ord("\n")}
 
 
 def test_a_pool_over_two_nodes_gets_workers_while_it_works(two: Instance) -> None:

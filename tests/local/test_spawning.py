@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from disks import small_disk as small_disk
 from installed import VERSIONS
 from launching import CLIENTS, Launch, libpmix
 
@@ -254,10 +256,41 @@ def test_output_is_shown_as_the_request_says(job: Launch, library: list[str]) ->
     written(nspace, job.directory)
 
 
-def test_a_file_for_output_that_cannot_be_written_is_a_line(job: Launch, library: list[str]) -> None:
-    result = job.run("-n1", *library, sys.executable, CLIENTS / "shown.py", "IOF_OUTPUT_TO_FILE=/proc/none/out")
-    assert result.out.count("out\n") == 2
-    assert result.err.count("is not written there") == 2
+def test_a_file_for_output_that_cannot_be_written_fails_the_job(job: Launch, library: list[str]) -> None:
+    words = (sys.executable, CLIENTS / "shown.py", "IOF_OUTPUT_TO_FILE=/proc/none/out")
+    result = job.run("-n1", *library, *words, code=1)
+    assert re.fullmatch(CANNOT_WRITE.format("/proc/none/out", "No such file or directory"), last_line(result.err))
+
+
+CANNOT_WRITE = r".*cannot write to {}\.[01]: {}; the rest of the output is lost"
+FULL = "No space left on device"
+LARGE = "head -c 3000000 /dev/zero | tr '\\0' $PMIX_RANK | fold -w 9999; sleep 100"
+
+
+def last_line(text: str) -> str:
+    """The only line that says what cannot be written."""
+    (line,) = (line for line in text.splitlines() if "cannot write" in line)
+    return line
+
+
+@pytest.mark.root
+def test_a_full_disk_under_the_files_for_output_fails_the_job(job: Launch, small_disk: Path) -> None:
+    words = (sys.executable, CLIENTS / "shown.py", f"IOF_OUTPUT_TO_FILE={small_disk}/out", "IOF_FILE_ONLY")
+    result = job.run("-n1", *words, code=1, env={"TEXT": LARGE})
+    assert re.fullmatch(CANNOT_WRITE.format(f"{small_disk}/out", FULL), last_line(result.err))
+    for file in small_disk.iterdir():
+        assert set(file.read_bytes()) == {ord(file.suffix[1]), ord("\n")}
+
+
+def test_a_directory_that_is_removed_under_the_files_for_output_fails_the_job(job: Launch) -> None:
+    there = job.directory / "there"
+    words = (sys.executable, CLIENTS / "shown.py", f"IOF_OUTPUT_TO_FILE={there}/out", "IOF_FILE_ONLY")
+    child = job.start("-n1", *words, env={"TEXT": "while echo $PMIX_RANK; do sleep 0.02; done"})
+    job.until(lambda: all((there / f"out.{rank}").exists() for rank in (0, 1)), "nothing is written")
+    shutil.rmtree(there)
+    why = "it was removed while output went there"
+    assert re.fullmatch(CANNOT_WRITE.format(f"{there}/out", why), last_line(job.finish(child, 1).err))
+    assert not there.exists()
 
 
 DASK = "done 780 with more than 2 workers: True"

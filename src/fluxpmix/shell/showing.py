@@ -1,18 +1,19 @@
 """How a spawned task's output is shown, where its PMIx_Spawn says so: tags, times, streams made one, files.
 
 There is one `Showing` for each task whose `Command.shown` is not empty, and what it returns is shown in place of what
-the task printed. Who pulls output gets it as it was printed, under Flux as it is shown. Standard 4.2, section 11.2.4.
+the task printed; what goes to files is written there (`files.py`). Who pulls output gets it as it was printed, under
+Flux as it is shown. Standard 4.2, section 11.2.4.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from time import strftime
 
-from fluxpmix.host.effects import Level
 from fluxpmix.host.spawnrequest import Shown
 from fluxpmix.pmix.types import Proc
+from fluxpmix.shell.files import OutputFiles
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,15 +25,12 @@ _NAMES = {1: "stdout", 2: "stderr"}
 class Showing:
     """One task's output. `wdir` is where the names of files start that are not absolute."""
 
-    def __init__(
-        self, shown: Sequence[Any], proc: Proc, host: str, wdir: str, log: Callable[[Level, str], None]
-    ) -> None:
+    def __init__(self, shown: Sequence[Any], proc: Proc, host: str, wdir: str, files: OutputFiles) -> None:
         self._shown = Shown(*shown)
         self._proc = proc
         self._host = host
         self._wdir = wdir
-        self._log = log
-        self._broken = False
+        self._files = files
 
     def show(self, stream: int, data: bytes) -> list[tuple[int, bytes]]:
         """Return what is to be shown, and on which stream; write what is for a file."""
@@ -42,7 +40,7 @@ class Showing:
             data = b"".join(label + line + b"\n" for line in (*whole, *([rest] if rest else [])))
         path = self._path(stream)
         if path is not None:
-            self._write(path, data)
+            self._files.append(path, data)
             if self._shown.only:
                 return []
         return [(1 if self._shown.merge else stream, data)]
@@ -69,14 +67,3 @@ class Showing:
         else:
             return None
         return os.path.join(self._wdir, path)
-
-    def _write(self, path: str, data: bytes) -> None:
-        if self._broken:
-            return
-        try:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            with open(path, "ab", buffering=0) as file:
-                file.write(data)
-        except OSError as error:
-            self._broken = True
-            self._log(Level.ERROR, f"{path}: {error.strerror}; output of {self._proc} is not written there")

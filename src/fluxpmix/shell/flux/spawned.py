@@ -12,7 +12,7 @@ import _socket
 import marshal
 import os
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from struct import Struct
 
 from fluxpmix.host.effects import Launch, Level
@@ -28,7 +28,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from fluxpmix.pmix.types import Proc
     from fluxpmix.shell.base import Driver
+    from fluxpmix.shell.files import OutputFiles
     from fluxpmix.shell.showing import Showing
 
 _LENGTH = Struct("!Q")  # before each message, as `local/stream.py` has it
@@ -52,6 +54,7 @@ class SpawnedTasks:
         self._jobs: dict[int, Launch] = {}  # by first number, that have not ended
         self._tasks: dict[int, tuple[str, int]] = {}  # by number, of those that are not done: name, job's first number
         self._showings: dict[int, Showing] = {}  # by number, of those whose output is not shown as it comes
+        self._files: OutputFiles | None = None  # since output goes to some
         self._running: set[int] = set()
         self._dropped: set[int] = set()  # first numbers
         self._failed: tuple[int, str] = (0, "")  # exit code, and why
@@ -85,15 +88,20 @@ class SpawnedTasks:
             env |= self._driver.task_environment(number)
             shown = launch.commands[app.index].shown
             if shown:
-                from fluxpmix.shell.showing import Showing
-
-                host = launch.job.nodes[self._shell].hostname
-                self._showings[number] = Showing(shown, proc, host, app.wdir, self._api.log)
+                self._showings[number] = self._showing(shown, proc, launch.job.nodes[self._shell].hostname, app.wdir)
             self._tasks[number] = f"{launch.ordinal}.{proc.rank}", launch.first
             self._running.add(number)
             self._api.hold(_HOLD)
             self._send(RUN, number, path, launch.commands[app.index].arguments(proc.rank), env, app.wdir)
         self._wait_until_started({number for number, _ in mine})
+
+    def _showing(self, shown: Sequence[Any], proc: Proc, host: str, wdir: str) -> Showing:
+        from fluxpmix.shell.files import OutputFiles
+        from fluxpmix.shell.showing import Showing
+
+        if self._files is None:
+            self._files = OutputFiles(lambda message: self._api.end_job(message, 1))
+        return Showing(shown, proc, host, wdir, self._files)
 
     def drop(self, launch: Launch, started: bool) -> None:
         """A job comes to nothing: kill what runs of it."""
@@ -213,6 +221,8 @@ class SpawnedTasks:
         self._watchers.clear()
         self._timers.clear()
         self._policy.close()
+        if self._files is not None:
+            self._files.close()
         self._settling = None
         if self._socket is not None:
             self._socket.close()

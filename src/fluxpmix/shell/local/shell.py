@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import _socket
     from typing import NoReturn
 
+    from fluxpmix.shell.files import OutputFiles
     from fluxpmix.shell.keeper import Keeper
     from fluxpmix.shell.local.links import Links
     from fluxpmix.shell.local.request import Request
@@ -103,6 +104,7 @@ class JobShell:
         self._links: Links | None = None
         self._driver: Driver | None = None
         self._spawned: SpawnedTasks | None = None
+        self._files: OutputFiles | None = None  # since output of spawned tasks goes to some
 
     def run(self) -> int:
         """Do the whole job and return this process's exit code."""
@@ -169,9 +171,12 @@ class JobShell:
         self._spawned.find(launch)
 
     def _style(self, number: int, how: Style) -> None:
+        from fluxpmix.shell.files import OutputFiles
         from fluxpmix.shell.showing import Showing
 
-        self._running.showings[number] = Showing(*how, self.log)
+        if self._files is None:
+            self._files = OutputFiles(lambda message: self.raise_job(message, 1))
+        self._running.showings[number] = Showing(*how, self._files)
 
     def start_tasks(self, launch: Launch) -> None:
         """Start this shell's tasks of a spawned job."""
@@ -374,6 +379,8 @@ class JobShell:
             signal.alarm(0)
         if self._links is not None:
             self._links.close()
+        if self._files is not None:
+            self._files.close()
         if self._driver is not None and self._request.trace is not None:
             self._control.send(control.TRACE, *self._driver.trace_parts())
         again = clean and self._keeper is not None and self._keeper.sound and not self._orphaned
