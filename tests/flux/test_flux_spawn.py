@@ -215,7 +215,7 @@ def test_output_is_shown_as_the_request_says(two: Instance, server: str, tmp_pat
 
 
 @pytest.mark.root
-@pytest.mark.parametrize("where", [SHARED])
+@pytest.mark.parametrize("where", [SHARED, ("-o", "pmix.spawn=job")])
 def test_a_full_disk_under_the_files_for_output_fails_the_job(
     two: Instance, small_disk: Path, where: tuple[str, ...]
 ) -> None:

@@ -30,13 +30,17 @@ class UnknownProc(LookupError):
 
 
 class Member:
-    """One job of the directory: `first` is the number of its rank 0, `occupied` the shells with a process of it."""
+    """One job of the directory: `first` is the number of its rank 0, `occupied` the shells with a process of it.
 
-    __slots__ = ("first", "job", "occupied")
+    `ordinal` counts the jobs that were spawned, from 1.
+    """
 
-    def __init__(self, job: Job, first: int) -> None:
+    __slots__ = ("first", "job", "occupied", "ordinal")
+
+    def __init__(self, job: Job, first: int, ordinal: int = 0) -> None:
         self.job = job
         self.first = first
+        self.ordinal = ordinal
         self.occupied = tuple(node for node, count in enumerate(job.taskmap.counts()) if count)
 
     @property
@@ -82,7 +86,11 @@ class Directory:
         """Return the job of a namespace."""
         return self._members.get(nspace)
 
-    def add(self, job: Job, first: int) -> Member:
+    def spawned(self, ordinal: int) -> Member | None:
+        """Return the `ordinal`-th job that was spawned."""
+        return next((each for each in self._order if each.ordinal == ordinal), None)
+
+    def add(self, job: Job, first: int, ordinal: int = 0) -> Member:
         """Know a further job, whose rank 0 is number `first`. Raises ValueError where its numbers are taken."""
         end = first + job.size
         if job.nspace in self._members or any(node != _NOWHERE for node in self._nodes[first:end]):
@@ -94,7 +102,7 @@ class Directory:
         self._nodes = nodes
         if len(job.nodes) > len(self.nodes):
             self.nodes = job.nodes
-        member = self._members[job.nspace] = Member(job, first)
+        member = self._members[job.nspace] = Member(job, first, ordinal)
         insort(self._order, member, key=lambda each: each.first)
         return member
 

@@ -137,7 +137,7 @@ class Submit(Record):
     """Submit a job of its own to the resource manager; what comes of it is `submitted` and `joined`.
 
     `policy` is where its processes go on the nodes that it gets, `resources` what is asked for. It is known by
-    `ticket` until it has joined.
+    `ticket` until it has joined. `streams` (1, 2) of its processes are shown with the asker's.
     """
 
     ticket: int
@@ -146,6 +146,7 @@ class Submit(Record):
     resources: Resources
     wdir: str
     holds: bool = False  # it is an allocation
+    streams: tuple[int, ...] = (1, 2)
 
 
 class Withdraw(Record):

@@ -357,7 +357,7 @@ class Host:
     def add_job(self, launch: Launch, now: float, out: list[Effect]) -> None:
         """Know a spawned job from now on."""
         self.get(capabilities.datastore)  # it counts the processes of each application, where there are several
-        member = self.directory.add(launch.job, launch.first)
+        member = self.directory.add(launch.job, launch.first, launch.ordinal)
         for one in self._present:
             one.added(member, now, out)
         asker = launch.asker

@@ -128,6 +128,7 @@ class Wanted(Record):
     job_events: bool  # PMIX_NOTIFY_JOB_EVENTS
     allocation: str | None  # PMIX_ALLOC_ID: where it goes
     resources: wantedresources.Resources | None  # of its own; None: those that the asker's job has
+    streams: tuple[int, ...] = (1, 2)  # that a job with resources of its own shows with the asker's
 
 
 def read(proc: Proc, directives: Infos, apps: Sequence[AppSpec]) -> Wanted:
@@ -154,6 +155,7 @@ def read(proc: Proc, directives: Infos, apps: Sequence[AppSpec]) -> Wanted:
         is_true(directives, a.NOTIFY_JOB_EVENTS),
         _text(all_infos, a.ALLOC_ID),
         wantedresources.read(all_infos),
+        tuple(stream for stream, key in ((1, a.FWD_STDOUT), (2, a.FWD_STDERR)) if find(directives, key) is not False),
     )
 
 

@@ -93,7 +93,8 @@ class Submissions:
             resources = replace(resources, seconds=wanted.job_timeout)
         self._tickets += 1
         self.waiting[self._tickets] = Submitted(wanted, asker, shell, token, deadline, holds)
-        out.append(Submit(self._tickets, wanted.commands, wanted.policies[0], resources, self._job.apps[0].wdir, holds))
+        wdir, policy = self._job.apps[0].wdir, wanted.policies[0]
+        out.append(Submit(self._tickets, wanted.commands, policy, resources, wdir, holds, wanted.streams))
 
     def nodes(self, arrival: Arrival, holds: bool) -> tuple[Node, ...]:
         """Return its nodes as all shells shall know them: numbered on, with names that no other node has."""

@@ -9,7 +9,7 @@ the carrier lets it in (`Carrier.enter`), takes the carrier's place for a moment
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from fluxpmix.host.effects import Buffer, Effect, Level, Reply, Send
 from fluxpmix.host.host import Host
@@ -189,8 +189,16 @@ class Driver:
         ordinal, _, rank = names.partition(".")
         if not rank:
             return [self._first + rank for rank in idset.parse(names)]
-        member = self._host.directory.get(f"{self._host.directory.first.job.nspace}.{ordinal}")
+        member = self._host.directory.spawned(int(ordinal))
         return (member.first + int(rank),) if member is not None else ()
+
+    def spawned(self) -> Iterator[int]:
+        """Yield the numbers of the processes whose output is shown with the job's own: that were spawned from it."""
+        # Of a job that joins others that is what runs on its own nodes.
+        base = 0 if self._world is None else self._world.own.base
+        for member in self._host.directory.members:
+            if member.job.parent and member.first != self._first and min(member.occupied, default=0) >= base:
+                yield from member.numbers
 
     def task_started(self, number: int, pid: int) -> None:
         """The task with that number runs as process `pid`."""

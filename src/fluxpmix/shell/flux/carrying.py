@@ -60,7 +60,7 @@ class ShellCarrier:
     def jobs(self) -> FluxJobs:
         """What submits jobs to the instance."""
         if self._jobs is None:
-            self._jobs = self._live_facts().jobs(self._live(), self._shell_lost)
+            self._jobs = self._live_facts().jobs(self._live(), self._shell_lost, self._a_task_of_the_job)
         return self._jobs
 
     def send(self, shell: int, frame: Frame, lateral: bool = False) -> None:
@@ -146,11 +146,12 @@ class ShellCarrier:
         if self._listening is None:
             from fluxpmix.shell.flux.listening import Listening
 
-            driver, leaving = self._live(), self._leaving
-            self._listening = Listening(
-                self._api, driver.task_output, driver.numbers, lambda: leaving is not None and leaving.waits
-            )
+            self._listening = Listening(self._api, self._live(), self._stays)
         self._listening.set(on)
+
+    def _stays(self) -> bool:
+        """Whether tasks may still run whose output is in the job's log."""
+        return any(each is not None and each.waits for each in (self._leaving, self._spawned, self._jobs))
 
     def feed(self, numbers: Sequence[int], data: bytes) -> int:
         """Write to the standard input of tasks of this shell."""

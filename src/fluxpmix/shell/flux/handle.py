@@ -167,6 +167,10 @@ class Handle:
         lib.flux_watcher_start(watcher)
         return watcher
 
+    def pause(self, watcher: Any, paused: bool) -> None:
+        """Do not run what `watch` was given for a while, or again."""
+        (self.lib.flux_watcher_stop if paused else self.lib.flux_watcher_start)(watcher)
+
     def on_signal(self, signum: int, call: Callable[[], None]) -> Any:
         """Have `call` run, beside what flux-shell does, when it gets a signal; returns what `stop_watching` wants."""
         lib = self.lib

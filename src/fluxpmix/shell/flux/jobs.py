@@ -4,7 +4,8 @@
 such job. A spawned job's shells start as any job's do; before they start tasks, the first of them asks the first shell
 of all what they join (`pmix-join`), and is told when all shells have heard of the job (`host/submission.py`). From then
 on they are shells among the others, that Flux brings messages to (`mail.py`). Flux's own log of each job says how it
-ends. A job that ends takes those along that it has spawned, unless they were to be separate.
+ends, another what it prints, which is shown with the first job's output (`joboutput.py`). A job that ends takes those
+along that it has spawned, unless they were to be separate.
 """
 
 from __future__ import annotations
@@ -35,20 +36,38 @@ if TYPE_CHECKING:
     from typing import Any
 
     from fluxpmix.shell.base import Driver
+    from fluxpmix.shell.flux.joboutput import JobOutput
     from fluxpmix.shell.flux.options import Parent
+    from fluxpmix.shell.flux.spawnedoutput import SpawnedOutput
 
 _PATIENCE = 5.0  # seconds until it is said that a job waits
 _HOLD = "pmix-jobs"
+_SHOWN = "pmix-jobs-output"
 _COMMAND = {126: Status.ERR_EXE_NOT_ACCESSIBLE, 127: Status.ERR_JOB_EXE_NOT_FOUND}
 
 
 class _Child:
     """A job that was submitted from here."""
 
-    __slots__ = ("ended", "id", "launch", "log", "patience", "ticket", "timer", "unwanted")
+    __slots__ = (
+        "ended",
+        "id",
+        "launch",
+        "log",
+        "output",
+        "patience",
+        "shown_by",
+        "ticket",
+        "timer",
+        "unwanted",
+        "wanted",
+    )
 
-    def __init__(self, ticket: int) -> None:
+    def __init__(self, ticket: int, wanted: Submit | None = None) -> None:
         self.ticket = ticket
+        self.wanted = wanted  # None: somebody has started it to join
+        self.output: JobOutput | None = None  # while it is shown
+        self.shown_by: int | None = None  # the job with whose output it is shown; None: the first
         self.id = 0
         self.launch: Launch | None = None  # once it has joined
         self.log: JobLog | None = None
@@ -69,9 +88,10 @@ class FluxJobs:
         place: Place,
         pmix: Mapping[str, Any],
         lost: Callable[[int, str], None],
+        own_task: Callable[[], int | None],
     ) -> None:
         """`place` is the first job's, `pmix` what its children must have of its settings, `lost(shell, reason)`
-        hears of shells whose job has ended.
+        hears of shells whose job has ended, `own_task` is `SpawnedOutput`'s.
         """
         self._api = api
         self._mail = mail
@@ -79,6 +99,9 @@ class FluxJobs:
         self._place = place
         self._pmix = pmix
         self._lost = lost
+        self._own_task = own_task
+        self._outputs: dict[int | None, SpawnedOutput] = {}  # where output is shown, by job; None: the first
+        self._shown: set[JobOutput] = set()  # that has not ended
         self._children: dict[int, _Child] = {}  # by ticket
         self._logs: list[JobLog] = []
         grace = api.option("kill-timeout")
@@ -86,11 +109,18 @@ class FluxJobs:
         self._closed = False
         self._comers = 0  # jobs that somebody has started to join
 
+    @property
+    def waits(self) -> bool:
+        """Whether jobs run that were spawned from here, or their output is still to be shown."""
+        launches = (child.launch for child in self._children.values())
+        mine = (each for each in (*launches, *(output.launch for output in self._shown)) if each is not None)
+        return any(not launch.separate for launch in mine)
+
     # -- jobs that are submitted ---------------------------------------------------------------------
 
     def submit(self, wanted: Submit) -> None:
         """Submit a job, if its like can ever be had while the asker's runs."""
-        child = self._children[wanted.ticket] = _Child(wanted.ticket)
+        child = self._children[wanted.ticket] = _Child(wanted.ticket, wanted)
         try:
             shape = jobspec.Shape(
                 sum(command.size for command in wanted.commands), wanted.resources, wanted.policy.per_node
@@ -204,6 +234,31 @@ class FluxJobs:
             self._mail.peers.send(launch.base, WELCOME, (joined.world,))
             if not launch.separate:
                 self._api.hold(_HOLD)
+            if child.wanted is not None:
+                self._show(child, launch, child.wanted)
+
+    def _show(self, child: _Child, launch: Launch, wanted: Submit) -> None:
+        """Have a job's output shown with that of its parent: of the first job, or of one that has come by itself."""
+        from fluxpmix.shell.flux.joboutput import JobOutput
+        from fluxpmix.shell.flux.spawnedoutput import SpawnedOutput
+
+        directory = self._driver.host.directory
+        shell = directory.shell_of(directory.number(launch.asker))
+        for each in self._children.values():
+            if each.launch is not None and each is not child and each.launch.base <= shell < len(each.launch.job.nodes):
+                child.shown_by = each.id if each.wanted is None else each.shown_by
+        target = self._outputs.get(child.shown_by)
+        if target is None:
+            target = self._outputs[child.shown_by] = SpawnedOutput(self._api, self._own_task, child.shown_by)
+        child.output = JobOutput(self._api, launch, wanted.commands, wanted.streams, target, self._all_shown)
+        self._shown.add(child.output)
+        if not launch.separate:
+            self._api.hold(_SHOWN)
+
+    def _all_shown(self, output: JobOutput) -> None:
+        self._shown.discard(output)
+        if not output.launch.separate:
+            self._api.release(_SHOWN)
 
     def _ended(self, child: _Child, status: int | None, kind: str, note: str) -> None:
         """A job that was submitted is over."""
@@ -215,6 +270,8 @@ class FluxJobs:
             self._gone(child.launch)
             if not child.launch.separate:
                 self._api.release(_HOLD)
+        if child.output is not None:
+            child.output.job_ended()
         self._forget(child)
 
     def _gone(self, launch: Launch) -> None:
@@ -267,6 +324,8 @@ class FluxJobs:
             if child.id and not child.ended and not separate:
                 self._cancel(child.id, "the job that has spawned it has ended")
             self._forget(child)
+        for output in self._shown:
+            output.stop()
         for log in self._logs:
             log.stop()
 

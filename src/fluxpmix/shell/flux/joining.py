@@ -44,11 +44,11 @@ class Facts(Record):
     parent: Parent | None
     make: Callable[..., Driver]
 
-    def jobs(self, driver: Driver, lost: Callable[[int, str], None]) -> FluxJobs:
-        """Return what submits jobs from here, and watches others."""
+    def jobs(self, driver: Driver, lost: Callable[[int, str], None], own_task: Callable[[], int | None]) -> FluxJobs:
+        """Return what submits jobs from here, and watches others; `own_task` is `SpawnedOutput`'s."""
         from fluxpmix.shell.flux.jobs import FluxJobs
 
-        return FluxJobs(self.api, self.mail, driver, self.place, {"fanout": self.fanout}, lost)
+        return FluxJobs(self.api, self.mail, driver, self.place, {"fanout": self.fanout}, lost, own_task)
 
     def join(self, rank: int, patience: float) -> World:
         """Wait to be told what this job joins, as its shell `rank`. Raises `ShellError` after `patience` seconds."""

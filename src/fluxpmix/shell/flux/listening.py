@@ -8,44 +8,46 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from fluxpmix.host.effects import Level
+from fluxpmix.job import idset
 from fluxpmix.shell.flux.api import Shell
-from fluxpmix.shell.flux.outputlog import OutputLog
+from fluxpmix.shell.flux.outputlog import COMPLETE, OutputLog
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from fluxpmix.shell.base import Driver
+
 _HELD_FOR = "pmix output"  # what the shell is held for
 _LAST_WORDS = 3.0  # seconds that what has been printed may take to come back from Flux
+_STREAMS = (1, 2)
 
 
 class Listening:
     """What stands between a shell and the log of its job's output.
 
-    `heard(rank, stream, data)` gets the output and `numbers` reads the names of tasks in it, as `OutputLog` says;
-    `waits()` is whether the shell stays for something else in any case.
+    `driver` is given the output; `waits()` is whether the shell stays for something else in any case.
     """
 
-    def __init__(
-        self,
-        api: Shell,
-        heard: Callable[[int, int, bytes], None],
-        numbers: Callable[[str], Sequence[int]],
-        waits: Callable[[], bool],
-    ) -> None:
+    def __init__(self, api: Shell, driver: Driver, waits: Callable[[], bool]) -> None:
         self._api = api
-        self._heard = heard
-        self._numbers = numbers
+        self._driver = driver
         self._waits = waits
         self._log: OutputLog | None = None  # while somebody listens
+        self._left: set[tuple[int, int]] = set()  # the job's own tasks' streams that have not ended
+        self._ended: set[tuple[int, int]] = set()  # those of spawned tasks that have
         self._timer: Any = None  # while the shell is held for them
+        self._waited = False  # for something else, when it was last looked
 
     def set(self, on: bool) -> None:
         """Listen, or no longer."""
         if on and self._log is None:
             info = self._api.info()
-            job, size = info["jobid"], info["ntasks"]
-            self._log = OutputLog(self._api, job, size, self._heard, self._let_go, self._numbers)
+            own = self._numbers(idset.encode(range(info["ntasks"])))
+            self._left = {(number, stream) for number in own for stream in _STREAMS}
+            self._ended.clear()
+            self._log = OutputLog(self._api, info["jobid"], self._heard, self._redirected, self._over)
         elif not on and self._log is not None:
             self._log.stop()
             self._log = None
@@ -53,7 +55,7 @@ class Listening:
 
     def hold(self) -> None:
         """Keep the shell until all that the job has printed is heard, but not for long: Flux logs it with a delay."""
-        if self._log is not None and not self._log.complete:
+        if self._log is not None and not self._complete:
             self._timer = self._api.timer(self._late)
             self._api.set_timer(self._timer, _LAST_WORDS)
             self._api.hold(_HELD_FOR)
@@ -63,8 +65,45 @@ class Listening:
         if self._log is not None:
             self._log.stop()
 
+    @property
+    def _complete(self) -> bool:
+        """Whether there is no more to come, of spawned jobs either."""
+        return not self._left and all(
+            (number, stream) in self._ended for number in self._driver.spawned() for stream in _STREAMS
+        )
+
+    def _numbers(self, names: str) -> Sequence[int]:
+        return self._driver.numbers(names)
+
+    def _heard(self, names: str, stream: int, data: bytes) -> None:
+        for number in self._numbers(names):
+            self._driver.task_output(number, stream, data)
+            if not data:
+                self._end(number, stream)
+
+    def _redirected(self, names: str, stream: int, path: str) -> None:
+        what = "stdout" if stream == 1 else "stderr"
+        self._api.log(Level.NOTICE, f"{what} goes to {path}: tools do not see it")
+        for number in self._numbers(names):
+            self._end(number, stream)
+
+    def _end(self, number: int, stream: int) -> None:
+        if (number, stream) in self._left:
+            self._left.discard((number, stream))
+        else:
+            self._ended.add((number, stream))
+        if self._timer is not None and self._complete:
+            self._let_go()
+
+    def _over(self, code: int) -> None:
+        if code != COMPLETE:
+            self._api.log(Level.WARNING, f"the job's output cannot be read for tools: error {code}")
+        self._left.clear()
+        self._let_go()
+
     def _late(self) -> None:
-        if self._waits():
+        waited, self._waited = self._waited, self._waits()
+        if self._waited or waited:
             self._api.set_timer(self._timer, _LAST_WORDS)
         else:
             self._let_go()

@@ -48,6 +48,7 @@ class SpawnedTasks:
         self._shell = shell
         self._driver = driver
         self._output = SpawnedOutput(api, own_task)
+        self._output.on_room = self._listen
         self._policy = ExitPolicy(api)
         self._environment = api.environment()
         self._found: dict[int, list[tuple[str, dict[str, str]]]] = {}  # by first number: path and environment
@@ -64,8 +65,14 @@ class SpawnedTasks:
         self._input = b""
         self._socket: _socket.socket | None = None
         self._watchers: list[Any] = []
+        self._paused = False
         kill = api.option("kill-timeout")
         self._grace = float(kill) if isinstance(kill, int | float) else 5.0
+
+    @property
+    def waits(self) -> bool:
+        """Whether tasks of spawned jobs run here."""
+        return bool(self._tasks)
 
     # -- starting --------------------------------------------------------------------------------------
 
@@ -252,6 +259,14 @@ class SpawnedTasks:
             pass
         except OSError:
             self._helper_gone()
+            return
+        self._listen()
+
+    def _listen(self) -> None:
+        """Take no more from the helper while what has come is still to be shown: its tasks then wait."""
+        if self._socket is not None and self._output.full != self._paused:
+            self._paused = self._output.full
+            self._api.pause(self._watchers[0], self._paused)
 
     def _read(self) -> list[tuple[Any, ...]]:
         """Return the messages that have come. Raises OSError where the helper is gone."""
@@ -299,7 +314,10 @@ class SpawnedTasks:
 
     def _done(self, number: int) -> None:
         self._showings.pop(number, None)
-        if self._tasks.pop(number, None) is not None:
+        task = self._tasks.pop(number, None)
+        if task is not None:
+            for stream in (1, 2):
+                self._output.end(task[0], stream)
             self._output.flush(self._shown)
 
     def _shown(self) -> None:

@@ -1,15 +1,17 @@
 """Where the tasks of spawned jobs print under Flux: to the log that `flux run` and `flux job attach` show.
 
-`spawned.py` has one for its tasks. flux-shell's own output plugin takes output of the job's own tasks only, and none
-once they have ended, so this adds to the log itself (RFC 24, in the job's KVS namespace), a few lines at a time, with
-the spawned task's name for its rank. Where the job's output goes to a file, the lines are added to that.
+`spawned.py` has one for its tasks, `joboutput.py` for those of Flux jobs of their own. flux-shell's own output plugin
+takes output of the job's own tasks only, and none once they have ended, so this adds to the log itself (RFC 24, in the
+job's KVS namespace), a few lines at a time, with the spawned task's name for its rank. Where the job's output goes to a
+file, the lines are added to that.
 """
 
 from __future__ import annotations
 
 import os
 from binascii import b2a_base64
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from time import time
 
 from fluxpmix.host.effects import Level
@@ -19,21 +21,37 @@ from fluxpmix.shell.flux.handle import ANY_BROKER
 _STREAMS = {1: "stdout", 2: "stderr"}
 _APPEND = 32  # FLUX_KVS_APPEND
 _PAUSE = 0.02  # seconds in which what is printed goes together
+_FULL = 4 << 20  # bytes of the log's text that wait, from which on it is better to give no more
 
 
 class SpawnedOutput:
-    """The output of one shell's spawned tasks."""
+    """The output of spawned tasks.
 
-    def __init__(self, api: Shell, own_task: Callable[[], int | None]) -> None:
-        """`own_task` returns a task of the job's own that runs here: flux-shell writes what it is said to print."""
+    `on_room` is called when there is room again, after `full` has been True.
+    """
+
+    def __init__(self, api: Shell, own_task: Callable[[], int | None], job: int | None = None) -> None:
+        """`own_task` returns a task of the job's own that runs here: flux-shell writes what it is said to print.
+
+        `job` is another Flux job, in whose log it is shown instead.
+        """
         self._api = api
         self._own_task = own_task
-        self._namespace = f"job-{api.info()['jobid']}"
-        self._lines: list[str] = []
+        self._namespace = f"job-{job or api.info()['jobid']}"
+        self.on_room: Callable[[], None] = lambda: None
+        self._size = 0  # characters in `_lines`
+        self._was_full = False
+        self._lines: deque[str] = deque()
         self._waiting: list[Callable[[], None]] = []
         self._busy = False
+        self._lost = False  # whether some is, and that has been said
         self._timer = api.timer(self._commit)
-        self._files = {stream: self._file(name) for stream, name in _STREAMS.items()}
+        self._files = {stream: self._file(name) if job is None else (None, False) for stream, name in _STREAMS.items()}
+
+    @property
+    def full(self) -> bool:
+        """Whether so much waits that no more should come until `on_room` is called."""
+        return self._size > _FULL
 
     def write(self, name: str, stream: int, data: bytes) -> None:
         """Show what the task called `name` has printed."""
@@ -41,41 +59,45 @@ class SpawnedOutput:
         if path is not None:
             self._append(path, stream, f"{name}: ".encode() if label else b"", data)
             return
-        from json import dumps
-
-        idle = not self._lines and not self._busy
         *whole, rest = data.split(b"\n")
         for line in (*(each + b"\n" for each in whole), *([rest] if rest else [])):  # each has its label then
-            context: dict[str, str] = {"stream": _STREAMS[stream], "rank": name}
             try:
-                context["data"] = line.decode()
+                self._add(name, stream, {"data": line.decode()})
             except UnicodeDecodeError:
-                context |= {"encoding": "base64", "data": b2a_base64(line, newline=False).decode()}
-            self._lines.append(dumps({"timestamp": time(), "name": "data", "context": context}) + "\n")
-        if idle and self._lines:
-            self._api.set_timer(self._timer, _PAUSE)
+                self._add(name, stream, {"encoding": "base64", "data": b2a_base64(line, newline=False).decode()})
+
+    def end(self, name: str, stream: int) -> None:
+        """The task called `name` prints no more on a stream: say so to those who read the log."""
+        self._add(name, stream, {"eof": True})
 
     def flush(self, done: Callable[[], None]) -> None:
         """Call `done` when all is shown that was written."""
-        if not self._lines and not self._busy:
-            done()
-            return
         self._waiting.append(done)
-        if not self._busy:
-            self._commit()
+        self._commit()
+
+    def _add(self, name: str, stream: int, what: dict[str, object]) -> None:
+        from json import dumps
+
+        if not self._lines and not self._busy:
+            self._api.set_timer(self._timer, _PAUSE)
+        context = {"stream": _STREAMS[stream], "rank": name, **what}
+        line = dumps({"timestamp": time(), "name": "data", "context": context}) + "\n"
+        self._lines.append(line)
+        self._size += len(line)
+        self._was_full = self._was_full or self.full
 
     def _commit(self) -> None:
+        """Add to the log what there is, but not more at once than is good for the key-value store."""
         if self._busy:
             return
-        waiting, self._waiting = self._waiting, []
         if not self._lines:
+            waiting, self._waiting = self._waiting, []
             for done in waiting:
                 done()
             return
         from json import dumps
 
-        lines, self._lines = self._lines, []
-        data = b2a_base64("".join(lines).encode(), newline=False).decode()
+        data = b2a_base64("".join(self._taken()).encode(), newline=False).decode()
         value = {"ver": 1, "type": "val", "data": data}
         request = {
             "namespace": self._namespace,
@@ -83,16 +105,26 @@ class SpawnedOutput:
             "ops": [{"key": "output", "flags": _APPEND, "dirent": value}],
         }
         self._busy = True
+        self._api.call(b"kvs.commit", ANY_BROKER, dumps(request).encode() + b"\0", self._committed)
+        if self._was_full and not self.full:
+            self._was_full = False
+            self.on_room()
 
-        def over(error: int, _answer: bytes) -> None:
-            self._busy = False
-            if error:
-                self._api.log(Level.ERROR, f"output of spawned tasks is lost: {os.strerror(error)}")
-            for done in waiting:
-                done()
-            self._commit()
+    def _taken(self) -> Iterator[str]:
+        """Take the next lines from those that wait."""
+        taken = 0
+        while self._lines and taken <= _FULL:
+            line = self._lines.popleft()
+            taken += len(line)
+            yield line
+        self._size -= taken
 
-        self._api.call(b"kvs.commit", ANY_BROKER, dumps(request).encode() + b"\0", over)
+    def _committed(self, error: int, _answer: bytes) -> None:
+        self._busy = False
+        if error and not self._lost:
+            self._lost = True
+            self._api.log(Level.ERROR, f"output of spawned tasks is lost: {os.strerror(error)}")
+        self._commit()
 
     def _file(self, stream: str) -> tuple[str | None, bool]:
         """Return the file that a stream of the job goes to, None for the log, and whether lines are labelled."""

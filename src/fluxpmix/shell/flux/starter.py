@@ -31,6 +31,7 @@ OUTPUT = 5  # number, stream (1 or 2), whole lines
 EXITED = 6  # number, wait status
 DONE = 7  # number: its output is complete
 _LAST_WORDS = 1.0  # seconds that a dead task's pipes are listened to
+_HIGH_WATER = 1 << 20  # bytes on their way to the plugin before the tasks must wait
 
 
 class Starter:
@@ -44,6 +45,8 @@ class Starter:
         self._pids: dict[int, int] = {}  # by number
         self._numbers: dict[int, int] = {}  # by process
         self._pipes: dict[int, TaskPipes] = {}
+        self._paused = False
+        self._control.stream.on_drained = self._drained
 
     def run(self) -> None:
         """Serve until the plugin is gone."""
@@ -86,6 +89,7 @@ class Starter:
         self._pipes[number] = TaskPipes(
             self._reactor, (out[0], err[0]), partial(self._output, number), partial(self._check, number), False
         )
+        self._pipes[number].pause(self._paused)
         self._control.send(STARTED, number, pid)
 
     def _signal(self, signum: int, numbers: Sequence[int] | None) -> None:
@@ -99,6 +103,17 @@ class Starter:
 
     def _output(self, number: int, stream: int, data: bytes) -> None:
         self._control.send(OUTPUT, number, stream, data)
+        if self._control.stream.queued > _HIGH_WATER and not self._paused:
+            self._pause(True)
+
+    def _drained(self) -> None:
+        if self._paused:
+            self._pause(False)
+
+    def _pause(self, paused: bool) -> None:
+        self._paused = paused
+        for pipes in list(self._pipes.values()):
+            pipes.pause(paused)
 
     def _reap(self) -> None:
         with suppress(ChildProcessError):
