@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from instance import CLIENTS, Instance
+from launching import ENDS_HEARD, models_heard
 
 pytestmark = pytest.mark.flux
 KEEP_GOING = ("-o", "exit-timeout=none")
@@ -40,6 +41,19 @@ def test_those_who_register_late_hear_of_what_was_before(two: Instance, server: 
 def test_many_events_over_four_shells_come_once_and_in_order(instance: Callable[[int], Instance], server: str) -> None:
     result = instance(4).run("-N4", "-n4", *library(server), sys.executable, CLIENTS / "event.py", "many")
     assert result.lines == [f"{rank} all in order" for rank in range(4)]
+
+
+def test_every_kind_of_end_is_told_once_to_each_listener_with_what_the_standard_wants(
+    two: Instance, server: str
+) -> None:
+    words = ["-N2", "--tasks-per-node=4", "-o", "exit-timeout=none", *library(server)]
+    result = two.run(*words, sys.executable, CLIENTS / "ends.py", code=143)
+    assert result.lines == [f"{rank} {text}" for rank in (0, 4) for text in ENDS_HEARD]
+
+
+def test_a_model_is_declared_to_its_own_process_or_to_whom_it_is_said(two: Instance, server: str) -> None:
+    result = two.run("-N2", "-n3", *library(server), sys.executable, CLIENTS / "models.py")
+    assert result.lines == [models_heard(rank) for rank in range(3)]
 
 
 @pytest.mark.parametrize(

@@ -194,3 +194,20 @@ JOBS_SEEN = [
 
 # What `clients/groups.py led` prints after the rank: two leaders that fail, and the second's beginning.
 LED = "PMIX_GROUP_LEADER_FAILED 0 PMIX_GROUP_LEADER_SELECTED 1 PMIX_GROUP_LEADER_FAILED 1"
+
+# What each of the two listeners of `clients/ends.py` prints after its rank.
+ENDS_HEARD = [
+    "PMIX_ERR_EXIT_NONZERO_TERM 6 5 True rank 6 exited with code 5",
+    "PMIX_ERR_PROC_ABORTED_BY_SIG 2 137 True rank 2 was killed by signal 9 default",
+    "PMIX_ERR_PROC_ABORTED_BY_SIG 5 143 True rank 5 was killed by signal 15 default",
+    "PMIX_ERR_PROC_KILLED_BY_CMD 1 137 True rank 1 was killed by signal 9 default",
+    "PMIX_ERR_PROC_TERM_WO_SYNC 3 7 True rank 3 exited with code 7 and had not finalized default",
+    "PMIX_EVENT_JOB_START True",
+    "PMIX_EVENT_PROC_TERMINATED 7 0 True rank 7 exited with code 0",
+]
+
+
+def models_heard(rank: int, mpi: bool = False) -> str:
+    """What a rank of `clients/models.py` prints: each model of its own once, and the one that rank 0 tells all."""
+    texts = [f"{rank}:TASKS,ours,1.2,None", f"{rank}:OPENMP,gomp,None,pthread", "0:MPI,all,None,None"]
+    return " ".join([str(rank), *sorted([*texts, *([f"{rank}:MPI,OpenMPI,VERSION,PTHREAD"] if mpi else [])])])

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from installed import VERSIONS
-from launching import CLIENTS, Launch, libpmix
+from launching import CLIENTS, ENDS_HEARD, Launch, libpmix, models_heard
 
 CLIENT = CLIENTS / "event.py"
 
@@ -39,3 +39,16 @@ def test_those_who_register_late_hear_of_what_was_before(job: Launch, version: s
 def test_many_events_at_once_come_once_and_in_order(job: Launch, version: str) -> None:
     result = job.run("-N2", "-n4", *library(version), sys.executable, CLIENT, "many")
     assert result.lines == [f"{rank} all in order" for rank in range(4)]
+
+
+def test_every_kind_of_end_is_told_once_to_each_listener_with_what_the_standard_wants(
+    job: Launch, version: str
+) -> None:
+    words = ["-N2", "--tasks-per-node=4", "-o", "exit-timeout=none", *library(version)]
+    result = job.run(*words, sys.executable, CLIENTS / "ends.py", code=143)
+    assert result.lines == [f"{rank} {text}" for rank in (0, 4) for text in ENDS_HEARD]
+
+
+def test_a_model_is_declared_to_its_own_process_or_to_whom_it_is_said(job: Launch, version: str) -> None:
+    result = job.run("-N2", "-n3", *library(version), sys.executable, CLIENTS / "models.py")
+    assert result.lines == [models_heard(rank) for rank in range(3)]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from launching import Launch, libpmix
+from launching import CLIENTS, Launch, libpmix, models_heard
 
 EXAMPLES = Path(__file__).resolve().parent.parent.parent / "examples"
 SHAPES = [(1, 4), (2, 8), (4, 32)]
@@ -68,3 +69,11 @@ def test_applications_of_one_job_share_a_world(job: Launch) -> None:
     script = "from mpi4py import MPI; w = MPI.COMM_WORLD; print(w.allreduce(w.rank), w.Get_attr(MPI.APPNUM))"
     words = ["-N2", "-n1", sys.executable, "-c", script, ":", "-n3", sys.executable, "-c", script]
     assert job.run(*words).lines == ["6 0", "6 1", "6 1", "6 1"]
+
+
+@pytest.mark.mpi5
+def test_open_mpi_declares_its_model_to_other_libraries_of_its_process(job: Launch) -> None:
+    pytest.importorskip("mpi4py")
+    result = job.run("-N2", "-n3", sys.executable, CLIENTS / "models.py", "mpi")
+    lines = [re.sub("OpenMPI,[^,]*", "OpenMPI,VERSION", line) for line in result.lines]
+    assert lines == [models_heard(rank, mpi=True) for rank in range(3)]
