@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -105,6 +106,11 @@ os._exit(0)
 """
 
 
+def lost_node() -> list[str]:
+    ends = [f"PMIX_ERR_PROC_ABORTED [{rank}]" for rank in (4, 5)]
+    return [" ".join([str(rank), *ends, "PMIX_EVENT_NODE_DOWN [4, 5]"]) for rank in range(4)]
+
+
 def test_tasks_hear_of_a_lost_shell_and_of_those_that_were_under_it(
     instance: Callable[[int], Instance], server: str
 ) -> None:
@@ -115,5 +121,23 @@ def test_tasks_hear_of_a_lost_shell_and_of_those_that_were_under_it(
     os.kill(four.shells()[2], signal.SIGKILL)
     result = four.finish(child, 137)
     four.clean_up_after_a_killed_shell()
-    ends = [f"PMIX_ERR_PROC_ABORTED [{rank}]" for rank in (4, 5)]
-    assert result.lines == [" ".join([str(rank), *ends, "PMIX_EVENT_NODE_DOWN [4, 5]"]) for rank in range(4)]
+    assert result.lines == lost_node()
+
+
+def test_tasks_hear_of_a_lost_broker_and_of_those_that_were_under_it(plugin: Path, server: str) -> None:
+    """Flux ends such a job; those who do not heed SIGTERM hear of it first."""
+    if shutil.which("flux") is None:
+        pytest.skip("flux is not on PATH")
+    three = Instance(3, plugin)  # of its own: it is the worse for it
+    try:
+        words = ["-N3", "-n6", *KEEP_GOING, *library(server), sys.executable, "-c", LOSES_A_NODE]
+        child = three.start(*words)
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        (broker,) = three.processes("flux-broker-2")
+        os.kill(broker, signal.SIGKILL)
+        result = three.finish(child, 1)
+        assert result.lines == lost_node()
+        three.clean_up_after_a_killed_shell()
+    finally:
+        three.close()
