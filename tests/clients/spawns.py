@@ -10,7 +10,7 @@ import time
 from fluxpmix.pmix import attributes
 from fluxpmix.pmix.client import Client
 from fluxpmix.pmix.status import PmixError, PmixOutOfResource, Status, describe
-from fluxpmix.pmix.types import RANK_WILDCARD, AppSpec, Envar, Info, Proc, Scope, find
+from fluxpmix.pmix.types import RANK_WILDCARD, AppSpec, Envar, Info, Infos, Proc, Scope, find
 
 HERE = (sys.executable, __file__)
 SECONDS = 20
@@ -90,6 +90,19 @@ def child_said(client: Client) -> None:
 def child_sleep(client: Client) -> None:
     say("child sleeps")
     time.sleep(1000)
+
+
+def child_warned(client: Client) -> None:
+    told: list[object] = []
+
+    def hear(_status: int, _source: Proc, infos: Infos) -> None:
+        mine = find(infos, attributes.EVENT_AFFECTED_PROC) == everyone(client.proc.nspace)
+        told.append(f"{mine} {find(infos, attributes.TIME_REMAINING)}")
+
+    client.register_event_handler([Status.JCTRL_PREEMPT_ALERT], hear)
+    until(lambda: bool(told))
+    client.fence()  # all have heard: a second one would have come to some
+    say(f"warned {told}")
 
 
 def child_dies(client: Client) -> None:
@@ -222,6 +235,17 @@ def limited(client: Client) -> None:
     client.spawn([app("sleep", count=2)], [limit, Info(attributes.NOTIFY_COMPLETION, True), *directives(sys.argv[2:])])
     until(lambda: bool(told))
     say(describe(told[0]))  # type: ignore[arg-type]
+
+
+def warned(client: Client) -> None:
+    """Spawn two that run until they hear that their time is nearly up; who spawns them does not."""
+    told: list[object] = []
+    client.register_event_handler([Status.JCTRL_PREEMPT_ALERT], lambda *_: told.append("an alert of another job"))
+    client.register_event_handler([Status.EVENT_JOB_END], lambda *_: told.append("end"))
+    limit = Info(attributes.JOB_TIMEOUT, 12, required=True)
+    client.spawn([app("warned", count=2)], [limit, Info(attributes.NOTIFY_COMPLETION, True), *directives(sys.argv[2:])])
+    until(lambda: bool(told))
+    say(f"{told}")
 
 
 def events(client: Client) -> None:

@@ -170,6 +170,11 @@ def test_a_job_ends_when_its_time_is_up(two: Instance) -> None:
     assert [line for line in lines if line != "child sleeps"] == ["PMIX_ERR_TIMEOUT"] * 2
 
 
+def test_a_job_is_told_that_its_time_is_nearly_up(two: Instance) -> None:
+    lines = two.run("-N2", "-n2", *SHARED, *CLIENT, "warned").lines
+    assert lines == [*["['end']"] * 2, *["warned ['True 6']"] * 4]
+
+
 def test_who_asks_is_told_of_start_and_end(two: Instance) -> None:
     lines = two.run("-N2", "-n2", *SHARED, *CLIENT, "events").lines
     assert lines[-2:] == ["['PMIX_EVENT_JOB_START', 'PMIX_LAUNCH_COMPLETE', 'PMIX_EVENT_JOB_END']"] * 2

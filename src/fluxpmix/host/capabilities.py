@@ -129,6 +129,7 @@ def spawns(host: Host) -> Spawns:
         place=host.place,
         moves=(host.fanout, host.exchange),
         as_jobs=host.spawn_jobs,
+        alert=host.alert,
     )
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from fluxpmix.host.directory import Directory
 from fluxpmix.host.effects import Effect, Launch, Level, Log, Place, Prepare, Register, Welcome, Withdraw
-from fluxpmix.host.joblimit import JobLimits
+from fluxpmix.host.joblimit import ALERT, JobLimits
 from fluxpmix.host.publication import Refused
 from fluxpmix.host.spawnplan import Planner
 from fluxpmix.host.submission import Arrival, Submissions
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 SUCCESS = int(Status.SUCCESS)
 LOST = int(Status.ERR_LOST_CONNECTION)
-REGISTER, START, DROP, END = 1, 2, 3, 4  # steps
+REGISTER, START, DROP, END, WARN = 1, 2, 3, 4, 5  # steps
 SPAWN, ALLOCATE, RELEASE = 0, 1, 2  # what the first shell is asked for
 
 
@@ -67,6 +67,7 @@ class Deciding:
         place: Place | None,
         moves: tuple[int, str],
         as_jobs: bool,
+        alert: float,
     ) -> None:
         """`spawns` is this shell's; of the rest see there."""
         self._spawns = spawns
@@ -78,7 +79,7 @@ class Deciding:
         self._moves = moves
         self._as_jobs = as_jobs
         self._submissions = Submissions(directory, job, place)
-        self._limits = JobLimits()
+        self._limits = JobLimits(alert)
         self._pending: dict[int, _Pending] = {}  # by first number
 
     @property
@@ -242,12 +243,17 @@ class Deciding:
                 self._fail(one, LOST, f"shell {shell} is lost", now, out)
 
     def tick(self, now: float, out: list[Effect]) -> None:
-        """End what has taken too long, and jobs whose time is up."""
-        for first, signum in self._limits.due(now):
+        """End what has taken too long, and jobs whose time is up, which are warned of that."""
+        for first, what, left in self._limits.due(now):
             launch = self._spawns.launches[first]
-            if not set(range(first, first + launch.job.size)).issubset(self._ended()):
-                self._spawns.spread.send(None, (END, first, signum), out)
-                self._spawns.end(launch, signum, out)
+            if set(range(first, first + launch.job.size)).issubset(self._ended()):
+                continue
+            if what == ALERT:
+                self._spawns.spread.send(None, (WARN, first, round(left)), out)
+                self._spawns.warn(launch, round(left), out)
+            else:
+                self._spawns.spread.send(None, (END, first, what), out)
+                self._spawns.end(launch, what, out)
         for ticket, waiting in list(self._submissions.waiting.items()):
             if waiting.deadline is not None and waiting.deadline <= now:
                 out.append(Withdraw(ticket, "it has not started in the time that PMIx_Spawn was given"))

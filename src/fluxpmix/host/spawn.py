@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 
 from fluxpmix.host import wire
 from fluxpmix.host.capability import Capability
-from fluxpmix.host.deciding import ALLOCATE, DROP, END, LOST, REGISTER, RELEASE, SPAWN, START, SUCCESS, Deciding
+from fluxpmix.host.deciding import ALLOCATE, DROP, END, LOST, REGISTER, RELEASE, SPAWN, START, SUCCESS, WARN, Deciding
 from fluxpmix.host.directory import Directory
 from fluxpmix.host.effects import Drop, Effect, Launch, Level, Log, Place, Register, Reply, Send, Signal, Start
 from fluxpmix.host.event import told
@@ -61,12 +61,14 @@ class Spawns(Capability):
         place: Place | None = None,
         moves: tuple[int, str] = (16, "tree"),
         as_jobs: bool = False,
+        alert: float = 0.0,
     ) -> None:
         """`running(shell)` counts what runs on a shell; `add` and `remove` make a job known and forgotten.
 
         `ended()` are the processes that have ended, `timed_out(first)` hears of jobs whose time is up; `place` is
         where the first job is reached (`submission.py`); `moves` are the fan-out and the exchange of all
-        collectives; `as_jobs`: all that is spawned is a Flux job of its own.
+        collectives; `as_jobs`: all that is spawned is a Flux job of its own; `alert` is how long before the end of its
+        time a job is told of that.
         """
         self._directory = directory
         self._job = job
@@ -82,7 +84,7 @@ class Spawns(Capability):
         self._started: set[int] = set()
         self.lost: set[int] = set()
         self._planner = Planner(directory, job, oversubscribe, running, self.lost)
-        self.deciding = Deciding(self, directory, job, self._planner, ended, place, moves, as_jobs)
+        self.deciding = Deciding(self, directory, job, self._planner, ended, place, moves, as_jobs, alert)
 
     @property
     def idle(self) -> bool:
@@ -203,6 +205,16 @@ class Spawns(Capability):
             if mine:
                 out.append(Signal(signum, mine))
 
+    def warn(self, launch: Launch, left: Any, out: list[Effect]) -> None:
+        """A job's time is nearly up: tell its processes here."""
+        from fluxpmix.host.timealert import ALERT, facts  # late: most jobs have time
+
+        numbers = set(range(launch.first, launch.first + launch.job.size)).difference(self._ended())
+        mine = [Proc(launch.job.nspace, rank) for rank in launch.job.ranks(self.me) if launch.first + rank in numbers]
+        if mine and type(left) is int:
+            server = Proc(f"{self._job.nspace}.shell", self.me)
+            out.append(told(mine, ALERT, server, facts([launch.job.nspace], left)))
+
     def _tell_start(self, nspace: str, out: list[Effect]) -> None:
         """Tell the asker, which is of this shell, of the start of its job, if it wants that."""
         launch = next((each for each in self.launches.values() if each.job.nspace == nspace), None)
@@ -244,6 +256,8 @@ class Spawns(Capability):
         if step != REGISTER:
             if launch is not None and step == END:
                 self.end(launch, body, out)
+            elif launch is not None and step == WARN:
+                self.warn(launch, body, out)
             elif launch is not None:
                 self.step(step, launch, now, out)
             return None
@@ -287,4 +301,9 @@ class Spawns(Capability):
 
 
 def _is_step(body: Any) -> bool:
-    return type(body) is tuple and len(body) == 3 and body[0] in (REGISTER, START, DROP, END) and type(body[1]) is int
+    return (
+        type(body) is tuple
+        and len(body) == 3
+        and body[0] in (REGISTER, START, DROP, END, WARN)
+        and type(body[1]) is int
+    )

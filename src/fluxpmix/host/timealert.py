@@ -13,14 +13,17 @@ no message.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fluxpmix.host.capability import Capability
 from fluxpmix.host.directory import Directory
 from fluxpmix.host.effects import Effect
 from fluxpmix.host.event import Events
 from fluxpmix.pmix import attributes
 from fluxpmix.pmix.status import Status
-from fluxpmix.pmix.types import RANK_WILDCARD, DataArray, DataType, Info, Proc
+from fluxpmix.pmix.types import RANK_WILDCARD, DataArray, DataType, Info, Infos, Proc
 
+ALERT = int(Status.JCTRL_PREEMPT_ALERT)
 _SAME = 0.5  # seconds: clocks that are compared differ, and a limit that moves by less has not moved
 
 
@@ -47,29 +50,36 @@ class TimeAlerts(Capability):
             self._ends_at = self._due = None
         elif self._ends_at is None or abs(ends_at - self._ends_at) >= _SAME:
             self._ends_at = ends_at
-            left = max(0.0, ends_at - now)
-            self._due = ends_at - (self._lead if left > self._lead else left / 2)
+            self._due = due(ends_at, self._lead, now)
 
     def tick(self, now: float, out: list[Effect]) -> None:
         if self._due is None or self._ends_at is None or now < self._due:
             return
         self._due = None
-        left = max(0, round(self._ends_at - now))
-        infos = (
-            Info(attributes.EVENT_TERMINATE_JOB, True),
-            Info(attributes.EVENT_ACTION_TIMEOUT, left),
-            Info(attributes.TIME_REMAINING, left),
-            self._affected(),
-            Info(attributes.EVENT_NON_DEFAULT, True),
-            Info(attributes.EVENT_DO_NOT_CACHE, True),
-            Info(attributes.EVENT_TEXT_MESSAGE, f"the job's time is up in {left} s"),
-        )
-        self._events.tell(int(Status.JCTRL_PREEMPT_ALERT), self._source, infos, out)
-
-    def _affected(self) -> Info:
-        """Say whose end it is: all jobs' that have processes here, as what they have spawned ends with them."""
+        # All jobs that have processes here: what they have spawned ends with them.
         jobs = [member.job.nspace for member in self._directory.members if member.on(self._me)]
-        procs = tuple(Proc(nspace, RANK_WILDCARD) for nspace in jobs)
-        if len(procs) == 1:
-            return Info(attributes.EVENT_AFFECTED_PROC, procs[0])
-        return Info(attributes.EVENT_AFFECTED_PROCS, DataArray(DataType.PROC, procs))
+        self._events.tell(ALERT, self._source, facts(jobs, self._ends_at - now), out)
+
+
+def due(ends_at: float, lead: float, now: float) -> float:
+    """Return when to alert of an end that is set now."""
+    left = max(0.0, ends_at - now)
+    return ends_at - (lead if left > lead else left / 2)
+
+
+def facts(jobs: Sequence[str], left: float) -> Infos:
+    """Return what the event says: whose time is up, and in how many seconds."""
+    procs = tuple(Proc(nspace, RANK_WILDCARD) for nspace in jobs)
+    whose = Info(attributes.EVENT_AFFECTED_PROCS, DataArray(DataType.PROC, procs))
+    if len(procs) == 1:
+        whose = Info(attributes.EVENT_AFFECTED_PROC, procs[0])
+    seconds = max(0, round(left))
+    return (
+        Info(attributes.EVENT_TERMINATE_JOB, True),
+        Info(attributes.EVENT_ACTION_TIMEOUT, seconds),
+        Info(attributes.TIME_REMAINING, seconds),
+        whose,
+        Info(attributes.EVENT_NON_DEFAULT, True),
+        Info(attributes.EVENT_DO_NOT_CACHE, True),
+        Info(attributes.EVENT_TEXT_MESSAGE, f"the job's time is up in {seconds} s"),
+    )
