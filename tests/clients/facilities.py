@@ -10,7 +10,7 @@ import time
 from fluxpmix.pmix import attributes as a
 from fluxpmix.pmix.client import Client
 from fluxpmix.pmix.status import PmixError, Status, describe
-from fluxpmix.pmix.types import DataType, Info, Infos, Proc, Scope, find
+from fluxpmix.pmix.types import DataArray, DataType, Info, Infos, Proc, Scope, find
 
 client = Client()
 me, nspace = client.proc.rank, client.proc.nspace
@@ -114,6 +114,23 @@ def heartbeats() -> None:
     client.fence()
 
 
+def usage() -> None:
+    """What only libpmix 6 has, beside what it does not: what a process uses, and monitors that are not there."""
+    found = client.monitor(Info(a.MONITOR_PROC_RESOURCE_USAGE, DataArray(DataType.INFO, ()), DataType.DATA_ARRAY), 0)
+    used = find(found, a.PROC_RESOURCE_USAGE)
+    say("uses", find(used.items, a.PROCID) == client.proc)
+    beat = Info(a.MONITOR_HEARTBEAT, True, DataType.BOOL)
+    every = Info(a.MONITOR_HEARTBEAT_TIME, 1, DataType.UINT32)
+    others = Info(a.MONITOR_TARGET_PROCS, DataArray(DataType.PROC, (other,)), DataType.DATA_ARRAY)
+    for name, what, directives in (("cancelled", Info(a.MONITOR_CANCEL, "none"), ()), ("far", beat, (every, others))):
+        try:
+            client.monitor(what, 0, directives)
+            say(name)
+        except PmixError as error:
+            say(name, describe(error.status))
+    client.fence()
+
+
 def kill() -> None:
     came = threading.Event()
     heard: list[str] = []
@@ -138,6 +155,7 @@ what, *rest = sys.argv[1:]
     "time": more_time,
     "monitor": lambda: monitor(*rest),
     "heartbeats": heartbeats,
+    "usage": usage,
     "kill": kill,
 }[what]()
 client.finalize()

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from cleaning import SPARED_SAYS, layout, left, spared, spared_layout, stays
-from installed import MONITORED
 from installed import find_libpmix as libpmix
 from instance import CLIENTS, HEARTBEATS_SEEN, Instance
 from launching import LED
@@ -45,14 +44,12 @@ def test_every_process_hears_once_that_its_time_is_nearly_up_also_when_flux_exte
     assert result.lines == [f"{rank} True 98" for rank in range(4)]
 
 
-@pytest.mark.parametrize("server", MONITORED, indirect=True)
 def test_a_file_that_nobody_writes_to_raises_an_alert_on_all_nodes(two: Instance, server: str, tmp_path: Path) -> None:
     path = tmp_path / "watched"
     path.touch()
     assert run(two, server, "monitor", str(path)) == ["0 alert True", "0 watched mine", "1 alert True"]
 
 
-@pytest.mark.parametrize("server", MONITORED, indirect=True)
 def test_heartbeats_that_stay_away_raise_the_event_that_was_asked_for(two: Instance, server: str) -> None:
     assert run(two, server, "heartbeats") == HEARTBEATS_SEEN
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from installed import MONITORED, VERSIONS
+from installed import VERSIONS, number
 from launching import CLIENTS, HEARTBEATS_SEEN, Launch, libpmix
 
 pytestmark = pytest.mark.pmix
@@ -65,7 +65,14 @@ def test_open_mpi_does_not_mind_the_alert(job: Launch) -> None:
     assert lines == [f"{rank} True 98 4" for rank in range(4)]
 
 
-@pytest.mark.parametrize("server", MONITORED)
+@pytest.mark.parametrize("server", [version for version in VERSIONS if number(version) >= (6, 1)])
+def test_what_libpmix_6_itself_monitors_it_still_does(job: Launch, server: str) -> None:
+    lines = run(job, server, "usage")
+    texts = ("cancelled PMIX_ERR_NOT_FOUND", "far PMIX_ERR_NOT_SUPPORTED", "uses True")
+    assert lines == [f"{rank} {text}" for rank in range(2) for text in texts]
+
+
+@EACH
 def test_a_file_that_nobody_writes_to_raises_an_alert_on_all_nodes(job: Launch, server: str, tmp_path: Path) -> None:
     path = tmp_path / "watched"
     path.touch()
@@ -73,7 +80,7 @@ def test_a_file_that_nobody_writes_to_raises_an_alert_on_all_nodes(job: Launch, 
     assert lines == ["0 alert True", "0 watched mine", "1 alert True"]
 
 
-@pytest.mark.parametrize("server", MONITORED)
+@EACH
 def test_heartbeats_that_stay_away_raise_the_event_that_was_asked_for(job: Launch, server: str) -> None:
     assert run(job, server, "heartbeats") == HEARTBEATS_SEEN
 

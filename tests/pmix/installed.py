@@ -77,7 +77,3 @@ def libpmix(version: str) -> str:
 def number(version: str) -> tuple[int, ...]:
     """A version as `Library.version` has it, to compare."""
     return tuple(map(int, version.split(".")))
-
-
-# libpmix 6 answers requests to monitor processes of its own node by itself, and knows neither heartbeats nor files.
-MONITORED = tuple(version for version in VERSIONS if number(version) < (6, 0))

@@ -23,6 +23,11 @@ from fluxpmix.pmix.upcalls import Monitor
 
 # What of a file is watched: where it stands in what a look at the file brings.
 _ASPECTS = {attributes.MONITOR_FILE_SIZE: 0, attributes.MONITOR_FILE_ACCESS: 1, attributes.MONITOR_FILE_MODIFY: 2}
+# By which libpmix 6 names others than who asks.
+_OTHERS = (
+    *(attributes.MONITOR_TARGET_PROCS, attributes.MONITOR_TARGET_PIDS),
+    *(attributes.MONITOR_TARGET_NODES, attributes.MONITOR_TARGET_NODEIDS),
+)
 
 
 class _Watched:
@@ -35,6 +40,8 @@ class _Watched:
         name = find(told, attributes.MONITOR_ID)
         self.requestor = upcall.proc
         self.id = name if isinstance(name, str) else None
+        if any(info.key in _OTHERS for info in told):
+            raise Refused(Status.ERR_NOT_SUPPORTED, "a process has itself watched and files of its node, nobody else")
         self.aspect = 0
         self.last: int | None = None
         self.misses = 0

@@ -139,7 +139,7 @@ class Server(HostCalls):
         self._ports = self.connections.ports = tuple(sorted(set(listening_ports()) - set(before)))
         send_at_once(self._ports)
         if upcalls.Monitor in self._serves:
-            hand_up(library)
+            hand_up(library, self._offer)
         if upcalls.JobControl in self._serves:
             keep_within(library)
             spared.guard(library)
