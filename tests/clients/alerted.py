@@ -1,7 +1,8 @@
 """A task that waits for the alert before its job's time is up, and prints what it says.
 
 `extend LEAD`: rank 0 first has the job run so much longer that the alert, which comes LEAD seconds before the end,
-comes a second later. `mpi LEAD`: the same within an MPI program, whose library must not mind.
+comes a second later. `mpi LEAD`: the same within an MPI program, whose library must not mind. `ready`: rank 0 says
+that all listen.
 """
 
 from __future__ import annotations
@@ -48,7 +49,10 @@ client.register_event_handler([Status.JCTRL_PREEMPT_ALERT], hear)
 client.register_event_handler([LAST], lambda *_: over.set())
 client.register_event_handler(None, stray)
 client.fence()
-if what != "wait":
+if what == "ready":
+    if me == 0:
+        print("ready", flush=True)
+elif what != "wait":
     alerted.clear()
     heard.clear()  # of an alert before
     client.fence()

@@ -112,11 +112,14 @@ class Instance:
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """Those of the last job's events that have this name."""
+        log = self.flux("job", "eventlog", "--format=json", self.flux("job", "last"))
+        return [event for event in map(json.loads, log.splitlines()) if event["name"] == name]
+
     def exceptions(self) -> list[str]:
         """The notes of the last job's exceptions."""
-        log = self.flux("job", "eventlog", "--format=json", self.flux("job", "last"))
-        events = map(json.loads, log.splitlines())
-        return [event["context"]["note"] for event in events if event["name"] == "exception"]
+        return [event["context"]["note"] for event in self.events("exception")]
 
     # -- looking -----------------------------------------------------------------------------------
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,9 +31,8 @@ def test_a_credential_is_valid_on_another_node_and_a_forged_one_nowhere(two: Ins
 def test_flux_gives_the_job_more_time(two: Instance, server: str) -> None:
     lines = run(two, server, "time", options=("-t", "60s"))
     assert lines == ["0 extended mine", "0 new PMIX_ERR_OUT_OF_RESOURCE"]
-    log = two.flux("job", "eventlog", "--format=json", two.flux("job", "last"))
-    updates = [event["context"] for event in map(json.loads, log.splitlines()) if event["name"] == "jobspec-update"]
-    assert updates == [{"attributes.system.duration": 160.0}]
+    updates = two.events("jobspec-update")
+    assert [event["context"] for event in updates] == [{"attributes.system.duration": 160.0}]
 
 
 def test_every_process_hears_once_that_its_time_is_nearly_up_also_when_flux_extends_it(
@@ -42,6 +41,17 @@ def test_every_process_hears_once_that_its_time_is_nearly_up_also_when_flux_exte
     words = ["-N2", "-n4", "-t", "100s", "-o", f"pmix.libpmix={server}", "-o", "pmix.alert=98s", sys.executable]
     result = two.run(*words, CLIENTS / "alerted.py", "extend", 98, env={"FLUXPMIX_LIBPMIX": server})
     assert result.lines == [f"{rank} True 98" for rank in range(4)]
+
+
+def test_a_limit_that_flux_changes_from_outside_is_the_one_that_is_told(two: Instance) -> None:
+    child = two.start(
+        "-N2", "-n2", "-t", "10m", "-o", "pmix.alert=60s", sys.executable, CLIENTS / "alerted.py", "ready"
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline() == "ready\n"
+    (started,) = two.events("start")
+    two.flux("update", two.flux("job", "last"), f"duration={time.time() - started['timestamp'] + 63:.0f}s")
+    assert two.finish(child).lines == ["0 True 60", "1 True 60"]
 
 
 def test_a_file_that_nobody_writes_to_raises_an_alert_on_all_nodes(two: Instance, server: str, tmp_path: Path) -> None:
