@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from simulator import NSPACE, Network
 
 from fluxpmix.host import wire
+from fluxpmix.host.capabilities import failures
 from fluxpmix.host.frames import NO_DIGEST, Message, Tag, encode
 from fluxpmix.host.placement import place
 from fluxpmix.host.publication import Refused
@@ -136,6 +137,29 @@ def test_it_ends_with_a_shell_that_is_lost(lost: int) -> None:
     network.lose(lost)
     network.run()
     assert network.replies[asked] == (int(Status.ERR_LOST_CONNECTION), None)
+
+
+def test_a_shell_that_has_only_to_know_of_it_may_be_lost() -> None:
+    network = Network((1, 1, 1))
+    asked = spawn(network, 0, 1)
+    network.run()
+    network.lose(2)
+    settle(network)
+    assert network.replies[asked] == SUCCESS
+
+
+def test_a_shell_that_leaves_tells_those_that_stay_of_its_own_ends() -> None:
+    """They wait for the end of the whole job, where another job's processes make them stay."""
+    network = Network((1, 1))
+    spawn(network, 0, 1)
+    settle(network)
+    network.exit(1, 0)
+    assert network.hosts[0].get(failures).ended == ()
+    network.perform(1, network.hosts[1].close(network.now))
+    network.run()
+    network.lost.add(1)
+    network.pass_time(1)
+    assert network.hosts[0].get(failures).ended == (1,)
 
 
 def test_fences_and_gets_reach_over_jobs() -> None:

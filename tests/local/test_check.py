@@ -13,7 +13,7 @@ from html import escape
 from pathlib import Path
 
 import pytest
-from installed import VERSIONS
+from installed import VERSIONS, number
 from launching import Launch, libpmix
 
 from fluxpmix.cli.check import page, report
@@ -49,6 +49,34 @@ def test_every_required_operation_is_right(job: Launch) -> None:
     wrong = [row for row in tried.values() if row.verdict not in (Verdict.RIGHT, Verdict.MISSING)]
     assert not wrong, [*map(report.explanation, wrong)]
     assert next(row for row in summary.rows if row.name == "events").verdict is Verdict.RIGHT
+
+
+# What a single machine does not have; what clients of libpmix are not told, or cannot ask.
+NOT_HERE = {"spawn as a job of its own", "allocation of a core"}
+NOT_TOLD = {
+    version: {"session control" if number(version) < (6, 0) else "input of another process"} for version in VERSIONS
+}
+
+
+@pytest.mark.pmix
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_operation_there_is_is_right(job: Launch, version: str) -> None:
+    path = libpmix(version)
+    libraries = ("-o", f"libpmix={path}", f"--env=FLUXPMIX_LIBPMIX={path}")
+    theirs, ours = os.pipe()  # an input that stays open
+    with os.fdopen(theirs), os.fdopen(ours, "w"):
+        words = (*COMMAND, "check", "--kill", "--json", job.directory / "report.json")
+        result = job.run("-N2", "-n4", "-t5m", *libraries, *words, code=137, stdin=theirs)
+    assert "task 2.2 was killed by SIGKILL" in result.err, result
+    summary = report.from_json((job.directory / "report.json").read_text())
+    tried = {row.name: row for row in summary.rows if row.section.startswith("operations")}
+    missing = {name for name, row in tried.items() if row.verdict is Verdict.MISSING}
+    assert missing == NOT_HERE | NOT_TOLD[version]
+    wrong = [row for row in tried.values() if row.verdict not in (Verdict.RIGHT, Verdict.MISSING)]
+    assert not wrong, [*map(report.explanation, wrong)]
+    answered = [name for name, row in tried.items() if row.found.startswith("answered")]
+    assert not answered and tried["more time"].found.endswith(" s are left")
+    assert tried["spawned: kill"].found == "told as ERR_PROC_KILLED_BY_CMD"
 
 
 @pytest.mark.pmix

@@ -208,10 +208,15 @@ class Deciding:
         if status != SUCCESS:
             self._fail(one, status, f"{self._directory.nodes[shell].hostname}: {why}" if why else "", now, out)
             return
+        self._went_on(one, shell, now, out)
+
+    def _went_on(self, one: _Pending, shell: int, now: float, out: list[Effect]) -> None:
+        """Nothing more is to come of a shell in this step: with the last of them the next begins."""
         one.awaited.discard(shell)
         if one.awaited:
             return
-        if step == REGISTER:
+        first = one.launch.first
+        if one.step == REGISTER:
             one.step = START
             job = one.launch.job
             one.awaited = {node.id for node in job.nodes if len(job.ranks(node.id))} - self._spawns.lost
@@ -237,10 +242,15 @@ class Deciding:
             out.append(Withdraw(one.ticket, why or "it could not be started"))
 
     def shell_lost(self, shell: int, now: float, out: list[Effect]) -> None:
-        """A shell is gone: what it was to do comes to nothing."""
+        """A shell is gone: what it was to start comes to nothing, what it was only to know of goes on without it."""
         for one in list(self._pending.values()):
-            if shell in one.awaited:
+            if shell not in one.awaited:
+                continue
+            nodes = one.launch.job.nodes
+            if shell < len(nodes) and len(one.launch.job.ranks(shell)):
                 self._fail(one, LOST, f"shell {shell} is lost", now, out)
+            else:
+                self._went_on(one, shell, now, out)
 
     def tick(self, now: float, out: list[Effect]) -> None:
         """End what has taken too long, and jobs whose time is up, which are warned of that."""

@@ -207,7 +207,7 @@ class Failures(Capability):
             self._flush(now, out)
 
     def abandon(self, status: int, out: list[Effect]) -> None:
-        if self._me >= len(self._directory.first.job.nodes):  # of a Flux job that was spawned: the others stay
+        if len(self._left) > 1:  # others may stay for another job's processes, and must know of these
             self._flush(0.0, out)
         self._untold.clear()
         self._unsent.clear()

@@ -28,6 +28,7 @@ OPTIONS = (
     Option(("--title",), "TEXT", "what the report is called (default: the launcher, as far as it is known)"),
     Option(("--timeout",), "FSD", "how long each operation may take (default 10s)"),
     Option(("--no-operations",), None, "ask for attributes only"),
+    Option(("--kill",), None, "have a spawned process killed, too: most launchers make that the job's exit code"),
     Option(("--abort",), None, f"at the end try PMIx_Abort too: the job ends with status {ABORTED}"),
     Option(("--compare",), "A.json", "print reports side by side: --compare A.json B.json ..."),
     Option(("-v", "--verbose"), None, "show what is right too"),
@@ -75,13 +76,15 @@ def connect(command: str = "check") -> Client:
 
 
 def _check(client: Client, options: Mapping[str, Any], seconds: float) -> int:
+    from fluxpmix.cli.check import controlling
     from fluxpmix.cli.check.asking import ask_all
     from fluxpmix.cli.check.deaths import Deaths, in_time
     from fluxpmix.cli.check.gathering import gather, job_size, own_facts
-    from fluxpmix.cli.check.operations import FAMILIES, LAST
+    from fluxpmix.cli.check.operations import FAMILIES, stages
     from fluxpmix.cli.check.trying import Trier
     from fluxpmix.cli.check.writing import Writer
 
+    controlling.heed()
     size, complaint = job_size(client)
     deaths = Deaths(client)
     answers = tuple(ask_all(client, size))
@@ -92,14 +95,16 @@ def _check(client: Client, options: Mapping[str, Any], seconds: float) -> int:
     writer = Writer(options, client, size) if client.proc.rank == 0 else None
     if writer is not None:
         writer.begin(reports, [complaint, *complaints] if complaint else complaints)
-    if operations:
+    for turn, stage in enumerate(stages(options) if operations else (), 2):
         met = trier.meets
-        own = Report(own.rank, {}, (), tuple(trier.try_all(LAST)))
+        own = Report(own.rank, {}, (), tuple(trier.try_all(stage)))
         reports, complaints = [own], []
         if met:
-            reports, complaints = gather(client, own, size, seconds, "2", deaths, None if trier.meets else trier.behind)
+            behind = None if trier.meets else trier.behind
+            reports, complaints = gather(client, own, size, seconds, str(turn), deaths, behind)
         if writer is not None:
-            writer.add(reports, complaints if trier.meets else ())  # else there is a row that says why
+            writer.add(stage, reports, complaints if trier.meets else ())  # else there is a row that says why
+    trier.close()
     code = writer.end() if writer is not None else 0
     if "abort" in options and writer is not None:
         in_time(lambda: client.abort(ABORTED, "flux-pmix check --abort"), seconds)  # comes back, or the end does

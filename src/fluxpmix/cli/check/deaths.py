@@ -37,6 +37,10 @@ class Wrong(Exception):
     """An operation that came back with something else than it must."""
 
 
+class Missing(Exception):
+    """An operation that cannot be had here, for the reason given."""
+
+
 class Deaths:
     """The ranks of this job that are known to be gone."""
 
@@ -70,7 +74,7 @@ def in_time(what: Callable[[], str | None], seconds: float, deaths: Deaths | Non
     def run() -> None:
         try:
             result.append((Verdict.RIGHT, what() or ""))
-        except PmixNotSupported as error:
+        except (PmixNotSupported, Missing) as error:
             result.append((Verdict.MISSING, str(error)))
         except (PmixError, Wrong) as error:
             result.append((Verdict.WRONG, str(error)))

@@ -66,7 +66,7 @@ def fence_with_timeout(trial: Trial) -> str | None:
     raise Wrong("a fence ended without one of its participants")
 
 
-def _far(trial: Trial) -> Proc:
+def far(trial: Trial) -> Proc:
     return trial.proc((trial.rank + trial.size // 2) % trial.size)
 
 
@@ -78,7 +78,7 @@ def modex_put(trial: Trial) -> None:
 
 def modex_present(trial: Trial) -> None:
     """Get it from a process that is on another node, where there is one."""
-    other = _far(trial)
+    other = far(trial)
     found = trial.client.get("check.modex", other, {a.TIMEOUT: SOON})
     if found != other.rank + 1:
         raise Wrong(f"rank {other.rank} put {other.rank + 1}, {found!r} came")
@@ -89,7 +89,7 @@ def modex_absent(trial: Trial) -> str | None:
     if trial.size > 1 and not trial.rank:
         return None  # has to wait for its fence already
     try:
-        found = trial.client.get("check.nobody-put-this", _far(trial), {a.TIMEOUT: 1})
+        found = trial.client.get("check.nobody-put-this", far(trial), {a.TIMEOUT: 1})
     except (PmixNotFound, PmixTimeout) as error:
         return str(error)
     raise Wrong(f"{found!r} came, which nobody put")

@@ -132,7 +132,8 @@ def job_size(client: Client) -> tuple[int, str]:
 
 def rows(reports: Sequence[Report], families: Sequence[Family], section: str) -> Iterator[Row]:
     """Yield a row for each operation that was tried: the worst that became of it in any rank."""
-    order = (Verdict.UNANSWERED, Verdict.WRONG, Verdict.MISSING, Verdict.RIGHT)
+    # Where one is told that it is not supported, others find that nothing comes.
+    order = (Verdict.UNANSWERED, Verdict.MISSING, Verdict.WRONG, Verdict.RIGHT)
     for operation in (each for family in families for each in family.operations):
         found = [(each, report.rank) for report in reports for each in report.tried if each.name == operation.name]
         if found:

@@ -1,4 +1,5 @@
-"""What processes hear of each other by their host: events, output that is pulled, heartbeats that stay away.
+"""What processes hear of each other by their host: events, output and input, heartbeats that stay away, files that
+nobody writes to.
 
 `operations.py` names these steps.
 """
@@ -8,14 +9,17 @@ from __future__ import annotations
 import os
 import threading
 import time
+from contextlib import suppress
 
-from fluxpmix.cli.check.deaths import Wrong
+from fluxpmix.cli.check.deaths import Missing, Wrong
 from fluxpmix.cli.check.trying import SOON, Trial
 from fluxpmix.pmix import attributes as a
-from fluxpmix.pmix.status import Status
-from fluxpmix.pmix.types import DataType, Info, IofChannel, Proc, Range
+from fluxpmix.pmix.status import PmixError, Status
+from fluxpmix.pmix.types import DataType, Info, IofChannel, Proc, Range, Scope
 
 _EVENT = -3000  # outside PMIx's own codes: an application's
+_PUSHED = "check.pushed"
+_INPUT = b"flux-pmix check: this line came by PMIx_IOF_push\n"
 _LINE = b"flux-pmix check: this line came by PMIx_IOF_pull\n"
 
 
@@ -74,6 +78,51 @@ def print_line(trial: Trial) -> str | None:
     return None
 
 
+def take_input(trial: Trial) -> None:
+    """Have the last rank look for a line on its standard input."""
+    if trial.rank == trial.size - 1:
+        came = trial.kept["came"] = threading.Event()
+
+        def read() -> None:
+            heard = b""
+            with suppress(OSError):
+                while data := os.read(0, 65536):
+                    heard = (heard + data)[-65536:]
+                    if _INPUT in heard:
+                        came.set()
+                        return
+
+        threading.Thread(target=read, daemon=True).start()
+
+
+def push(trial: Trial) -> str | None:
+    """Have the first rank push that line."""
+    if trial.rank:
+        return None
+    last, taken = trial.size - 1, False
+    try:
+        trial.client.iof_push([trial.proc(last)], _INPUT)
+        taken = True
+    except PmixError as error:
+        if error.status == Status.ERR_COMM_FAILURE and trial.client.library.version >= (6, 0):
+            raise Missing("libpmix 6 tells no client what became of it") from None
+        if error.status != Status.ERR_NOT_AVAILABLE:
+            raise
+        return f"answered: rank {last} has no input that can be written to"
+    finally:
+        trial.client.put(Scope.GLOBAL, _PUSHED, taken)
+        trial.client.commit()
+    return None
+
+
+def input_came(trial: Trial) -> None:
+    """The last rank has it."""
+    if trial.rank == trial.size - 1:
+        taken = trial.client.get(_PUSHED, trial.proc(0), {a.TIMEOUT: 1})
+        if taken and not trial.kept["came"].wait(SOON):
+            raise Wrong(f"what was pushed to rank {trial.rank} did not come in {SOON} s")
+
+
 def watch(trial: Trial) -> None:
     """Have the first rank's heartbeats monitored; it sends none, and all others are to hear of that."""
     came = trial.kept["came"] = threading.Event()
@@ -90,3 +139,26 @@ def hear(trial: Trial) -> str | None:
     if not trial.kept["came"].wait(SOON) and trial.rank:
         raise Wrong(f"rank 0 sent no heartbeat, and nobody said so in {SOON} s")
     return None
+
+
+def watch_file(trial: Trial) -> None:
+    """Have the first rank let a file be monitored that nobody writes to; all are to hear of that."""
+    came = trial.kept["came"] = threading.Event()
+    trial.kept["handler"] = trial.client.register_event_handler([Status.MONITOR_FILE_ALERT], lambda *_: came.set())
+    if not trial.rank:
+        path = os.path.join(trial.directory, "stands-still")
+        with open(path, "wb"):
+            pass
+        directives = [
+            Info(a.MONITOR_FILE_SIZE, True, DataType.BOOL),
+            Info(a.MONITOR_FILE_CHECK_TIME, 1, DataType.UINT32),
+            Info(a.MONITOR_FILE_DROPS, 1, DataType.UINT32),
+            Info(a.MONITOR_ID, "check.file"),
+        ]
+        trial.client.monitor(Info(a.MONITOR_FILE, path), Status.MONITOR_FILE_ALERT, directives)
+
+
+def hear_of_file(trial: Trial) -> None:
+    """Wait for the alert."""
+    if not trial.kept["came"].wait(SOON):
+        raise Wrong(f"nobody wrote to a file that is monitored, and rank {trial.rank} was not told in {SOON} s")

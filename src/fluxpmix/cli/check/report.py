@@ -42,10 +42,10 @@ def body(rows: Sequence[Row], *, verbose: bool = False) -> Iterator[str]:
         yield from lines(found, verbose=verbose)
 
 
-def lines(rows: Sequence[Row], *, verbose: bool = False) -> Iterator[str]:
-    """Yield a line for each row, without `verbose` only for those that are not right."""
+def lines(rows: Sequence[Row], *, verbose: bool = False, width: int = 0) -> Iterator[str]:
+    """Yield a line for each row, without `verbose` only for those that are not right. Names take `width` or more."""
     others = [row for row in rows if verbose or row.verdict is not Verdict.RIGHT]
-    width = max((len(row.name) for row in others), default=0)
+    width = max((width, *(len(row.name) for row in others)))
     for row in others:
         yield f"  {row.verdict.value:<10} {row.need:<11} {row.name:<{width}}  {explanation(row)}".rstrip()
 

@@ -8,6 +8,10 @@ from fluxpmix.pmix import attributes as a
 from fluxpmix.pmix.status import PmixError, PmixOutOfResource, Status
 from fluxpmix.pmix.types import RANK_WILDCARD, AppSpec, Proc
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 
 def spawn(trial: Trial) -> str | None:
     """Spawn one process, and get the size of its job."""
@@ -25,14 +29,32 @@ def spawn(trial: Trial) -> str | None:
 
 def spawn_nothing(trial: Trial) -> None:
     """Spawn a command that is not there: that has to fail."""
-    if trial.rank:
-        return
+    if not trial.rank:
+        spec = AppSpec("flux-pmix-no-such-command", ("flux-pmix-no-such-command",))
+        _refused(trial, "a command that is not there", spec, Status.ERR_JOB_EXE_NOT_FOUND)
+
+
+def spawn_nobody(trial: Trial) -> None:
+    """Spawn no process at all: that has to fail."""
+    if not trial.rank:
+        _refused(trial, "no process", AppSpec("true", ("true",), maxprocs=0), Status.ERR_BAD_PARAM)
+
+
+def spawn_contradiction(trial: Trial) -> None:
+    """Spawn with two mappings: that has to fail."""
+    if not trial.rank:
+        mapped: dict[str, Any] = {a.MAPBY: "ppr:1:node", a.PPR: "2:node"}
+        _refused(trial, "a job that is mapped in two ways", AppSpec("true", ("true",)), Status.ERR_BAD_PARAM, mapped)
+
+
+def _refused(trial: Trial, what: str, spec: AppSpec, status: Status, directives: dict[str, Any] | None = None) -> None:
+    """Spawn what cannot be. Raises what else comes than a refusal."""
     try:
-        trial.client.spawn([AppSpec("flux-pmix-no-such-command", ("flux-pmix-no-such-command",))])
+        trial.client.spawn([spec], directives)
     except PmixOutOfResource:
         return
     except PmixError as error:
-        if error.status not in (Status.ERR_JOB_EXE_NOT_FOUND, Status.ERR_JOB_FAILED_TO_LAUNCH):
+        if error.status not in (status, Status.ERR_JOB_FAILED_TO_LAUNCH, Status.ERR_JOB_FAILED_TO_MAP):
             raise
     else:
-        raise Wrong("a command that is not there was started")
+        raise Wrong(f"{what} was started")

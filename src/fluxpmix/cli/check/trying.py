@@ -29,17 +29,30 @@ _SLACK = 5.0  # seconds that ranks may be apart anyhow
 
 
 class Trial:
-    """One operation in one rank; `kept` carries what one step leaves for the next."""
+    """One operation in one rank.
 
-    def __init__(self, client: Client, size: int) -> None:
+    `kept` carries what one step leaves for the next, `shared` what one operation leaves for others.
+    """
+
+    def __init__(self, client: Client, size: int, shared: dict[str, Any]) -> None:
         self.client = client
         self.rank = client.proc.rank
         self.size = size
         self.kept: dict[str, Any] = {}
+        self.shared = shared
 
     def proc(self, rank: int) -> Proc:
         """Return a process of this job."""
         return Proc(self.client.proc.nspace, rank)
+
+    @property
+    def directory(self) -> str:
+        """Return a directory of this rank's for files, which `Trier.close` removes."""
+        if "directory" not in self.shared:
+            import tempfile
+
+            self.shared["directory"] = tempfile.mkdtemp(prefix="flux-pmix-check-")
+        return str(self.shared["directory"])
 
     @property
     def everybody(self) -> list[Proc]:
@@ -84,6 +97,7 @@ class Trier:
         self._unanswered: dict[str, int] = {}  # how often, by kind
         self._since: set[str] = set()  # kinds tried since the ranks met
         self._lost = ""  # why the ranks cannot meet any more
+        self._shared: dict[str, Any] = {}
         self.behind = 0.0  # how long other ranks may still wait for each other then
 
     def try_all(self, families: Sequence[Family]) -> Iterator[Tried]:
@@ -103,10 +117,17 @@ class Trier:
         """Whether something was left behind that may hold up the end."""
         return bool(self._unanswered or self._lost)
 
+    def close(self) -> None:
+        """Leave no file behind."""
+        if directory := self._shared.pop("directory", None):
+            import shutil
+
+            shutil.rmtree(directory, ignore_errors=True)
+
     # -- inside ----------------------------------------------------------------------------------
 
     def _try(self, operations: Sequence[Operation]) -> Iterator[Tried]:
-        trials = [Trial(self._client, self._size) for _ in operations]
+        trials = [Trial(self._client, self._size, self._shared) for _ in operations]
         found = [(Verdict.RIGHT, "", 0.0)] * len(operations)
         for number in range(max(len(each.steps) for each in operations)):
             if number:

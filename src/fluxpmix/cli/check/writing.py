@@ -13,7 +13,7 @@ from contextlib import suppress
 
 from fluxpmix.cli.check import gathering, page, report
 from fluxpmix.cli.check.judging import Truth, judge
-from fluxpmix.cli.check.operations import FAMILIES, LAST, OPTIONAL
+from fluxpmix.cli.check.operations import FAMILIES, OPTIONAL, stages
 from fluxpmix.cli.check.records import Report, Row, Summary, Verdict
 from fluxpmix.cli.errors import CommandError
 
@@ -21,6 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from fluxpmix.cli.check.trying import Family
     from fluxpmix.pmix.client import Client
 
 _AT_LAST = "operations tried last"
@@ -28,7 +29,10 @@ _FORMATS = {"json": report.to_json, "junit": report.junit, "html": page.html}
 
 
 class Writer:
-    """Writes one report, in the order `begin`, `add`, `end`, and `survived` after an abort. Raises `CommandError`."""
+    """Writes one report, in the order `begin`, `add` for each stage, `end`, and `survived` after an abort.
+
+    Raises `CommandError`.
+    """
 
     def __init__(self, options: Mapping[str, Any], client: Client, size: int) -> None:
         self._options = options
@@ -39,6 +43,7 @@ class Writer:
             "nodes": 1,
             "client": f"libpmix {'.'.join(map(str, client.library.version))}",
         }
+        self._stages = stages(options)
         self._rows: tuple[Row, ...] = ()
         self._last: tuple[Row, ...] = ()
         self._complaints: tuple[str, ...] = ()
@@ -51,7 +56,7 @@ class Writer:
         self._rows = (*judge(reports), *gathering.rows(reports, FAMILIES, "operations"))
         if self._operations:
             ended = "the launcher ended the job"
-            operations = [each for family in LAST for each in family.operations]
+            operations = [each for stage in self._stages for family in stage for each in family.operations]
             self._last = tuple(
                 Row(_AT_LAST, each.name, each.need, Verdict.UNANSWERED, found=ended) for each in operations
             )
@@ -60,17 +65,21 @@ class Writer:
             with suppress(CommandError):  # said at the end: the other ranks wait for this one
                 self._files()
             so_far = report.score(Summary(self._title, self._facts, self._rows, self._complaints))
-            names = ", ".join(row.name for row in self._last)
-            self._say(f"\nso far {so_far}", f"\n{_AT_LAST}, for some launchers come to their end in them: {names}")
+            self._say(f"\nso far {so_far}", f"\n{_AT_LAST}, for some launchers come to their end in them:")
 
-    def add(self, reports: Sequence[Report], complaints: Sequence[str]) -> None:
-        """Add what became of the operations tried last."""
+    def add(self, stage: Sequence[Family], reports: Sequence[Report], complaints: Sequence[str]) -> None:
+        """Add what became of one of the `stages` of what is tried last."""
         self._complaints = tuple(dict.fromkeys((*self._complaints, *complaints)))
-        self._last = tuple(gathering.rows(reports, LAST, _AT_LAST))
+        found = {row.name: row for row in gathering.rows(reports, stage, _AT_LAST)}
+        width = max(len(row.name) for row in self._last)
+        self._last = tuple(found.get(row.name, row) for row in self._last)
+        self._say(*report.lines([*found.values()], verbose=self._verbose, width=width))
+        with suppress(CommandError):  # said at the end
+            self._files()
 
     def end(self) -> int:
         """Write the whole report and return the exit code."""
-        self._say(*report.lines(self._last, verbose=self._verbose), *report.ending(self._summary()))
+        self._say(*report.ending(self._summary()))
         if "abort" in self._options:
             self._last += (Row(_AT_LAST, "abort", OPTIONAL, Verdict.RIGHT, found="the job ended"),)
         summary = self._summary()
