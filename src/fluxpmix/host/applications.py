@@ -43,6 +43,11 @@ class Applications:
         self._running[app] -= 1
         return None if self._running[app] else app
 
+    @property
+    def ended_here(self) -> list[int]:
+        """Those that had processes here, of which none is left."""
+        return [app for app, count in (self._running or {}).items() if not count]
+
     def ended_on(self, app: int, shell: int) -> None:
         """The first shell hears that no process of an application is left on a shell."""
         self._ended.setdefault(app, set()).add(shell)

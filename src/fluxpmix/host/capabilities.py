@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from fluxpmix.host.pset import ProcessSets
     from fluxpmix.host.query import Queries
     from fluxpmix.host.spawn import Spawns
+    from fluxpmix.host.succession import Succession
     from fluxpmix.host.timealert import TimeAlerts
     from fluxpmix.host.tool import Tools
 
@@ -71,7 +72,7 @@ def direct_modexes(host: Host) -> DirectModexes:
 def datastore(host: Host) -> Datastore:
     from fluxpmix.host.datastore import Datastore
 
-    return Datastore(host.directory, host.job, host.rank, host.default_timeout)
+    return Datastore(host.directory, host.job, host.rank, host.default_timeout, host.get(succession))
 
 
 def queries(host: Host) -> Queries:
@@ -97,7 +98,7 @@ def job_controls(host: Host) -> JobControls:
 def process_sets(host: Host) -> ProcessSets:
     from fluxpmix.host.pset import ProcessSets
 
-    return ProcessSets(host.directory, host.job, host.rank)
+    return ProcessSets(host.directory, host.job, host.rank, host.get(succession))
 
 
 def connections(host: Host) -> Connections:
@@ -124,6 +125,7 @@ def spawns(host: Host) -> Spawns:
         running=host.get(failures).running,
         add=host.add_job,
         remove=host.remove_job,
+        succession=host.get(succession),
         ended=lambda: host.get(failures).ended,
         timed_out=host.get(failures).timed_out,
         place=host.place,
@@ -131,6 +133,12 @@ def spawns(host: Host) -> Spawns:
         as_jobs=host.spawn_jobs,
         alert=host.alert,
     )
+
+
+def succession(host: Host) -> Succession:
+    from fluxpmix.host.succession import Succession
+
+    return Succession(host.directory, host.get(failures).running)
 
 
 def tools(host: Host) -> Tools:
@@ -195,6 +203,7 @@ class Line(Record):
 
 
 TABLE = (
+    Line(succession),  # before those that ask it
     Line(fences, (upcalls.Fence,)),
     Line(aborts, (upcalls.Abort,)),
     Line(logs, (upcalls.Log,)),

@@ -6,7 +6,9 @@ publication that one owner refuses is taken back from the others; a lookup that 
 enough of its keys are found, at its timeout, or with the process that made it, and values that were there
 for one reading and came too late go back to their owner.
 
-What outlives the job (PMIX_PERSIST_SESSION, INDEF) lives as long as the job's shells do.
+What outlives the job (PMIX_PERSIST_SESSION, INDEF) lives as long as the job's shells do. Where Flux jobs were spawned
+that live on, the shells of the next have the keys then (`succession.py`): they are given what is there, and asked again
+what was not answered.
 """
 
 from __future__ import annotations
@@ -21,55 +23,36 @@ from fluxpmix.host.directives import timeout
 from fluxpmix.host.directory import Directory, Member, UnknownProc
 from fluxpmix.host.effects import Effect, Level, Log, Reply, Send
 from fluxpmix.host.frames import NO_DIGEST, Message, Tag, encode
-from fluxpmix.host.keyowner import BadBody, KeyOwner, found
+from fluxpmix.host.keyowner import BadBody, KeyOwner, found, packed_item
+from fluxpmix.host.openrequest import DIED, LOST, SUCCESS, Open
+from fluxpmix.host.succession import Succession
 from fluxpmix.job.model import Job
 from fluxpmix.pmix import attributes
 from fluxpmix.pmix.status import Status
-from fluxpmix.pmix.types import Infos, Persistence, Proc, Published, Value, find
+from fluxpmix.pmix.types import RANK_WILDCARD, Persistence, Proc, Published, Value, find
 from fluxpmix.pmix.upcalls import Lookup, Publish, Unpublish
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-SUCCESS = int(Status.SUCCESS)
-DIED = int(Status.ERR_PROC_TERM_WO_SYNC)
-LOST = int(Status.ERR_LOST_CONNECTION)
-
 # Kinds of PURGE: a process has ended, the last of an application here has, an application has.
 _PROC_ENDED, _APP_ENDED_HERE, _APP_ENDED = 1, 2, 3
-
-
-class _Open:
-    """An open upcall: who has yet to answer, and what came."""
-
-    __slots__ = ("answers", "deadline", "denied", "found", "keys", "lent", "needed", "owners", "proc", "tag", "upcall")
-
-    def __init__(self, upcall: Publish | Lookup | Unpublish, tag: Tag, deadline: float | None) -> None:
-        self.upcall = upcall.id
-        self.proc = upcall.proc
-        self.tag = tag
-        self.deadline = deadline
-        self.owners: set[int] = set()
-        self.answers: dict[int, int] = {}  # by owner: a status
-        self.keys: tuple[str, ...] = ()
-        self.needed: int | None = None  # of a lookup that waits
-        self.found: dict[str, Published] = {}
-        self.denied: set[str] = set()
-        self.lent: list[tuple[int, tuple[Any, ...]]] = []  # by owner: values that nobody else can read now
 
 
 class Datastore(Capability):
     """The published data of one shell: what its processes ask, and the keys that it owns."""
 
-    def __init__(self, directory: Directory, job: Job, me: int, default_timeout: float | None) -> None:
+    def __init__(
+        self, directory: Directory, job: Job, me: int, default_timeout: float | None, succession: Succession
+    ) -> None:
         self._directory = directory
-        self._job = job
         self._me = me
-        self._shells = len(job.nodes)
+        self._succession = succession
+        self._shells = directory.first.shells  # that own keys; at the end of the first job others
         self._default_timeout = default_timeout
         self._owner = KeyOwner(directory, self._to)
-        self._open: dict[int, _Open] = {}  # by token
+        self._open: dict[int, Open] = {}  # by token
         self._tokens = 0
         self._alarm = Alarm()
         self._lost: set[int] = set()
@@ -99,25 +82,32 @@ class Datastore(Capability):
     # -- requests of processes here ----------------------------------------------------------------
 
     def upcall(self, upcall: Publish | Lookup | Unpublish, now: float, out: list[Effect]) -> None:
+        directives = upcall.infos if isinstance(upcall, Publish) else upcall.directives
+        seconds = timeout(directives, self._default_timeout)
+        self._ask(upcall, self._token(), None if seconds is None else now + seconds, now, out)
+
+    def _ask(
+        self, upcall: Publish | Lookup | Unpublish, token: int, deadline: float | None, now: float, out: list[Effect]
+    ) -> None:
         try:
             if isinstance(upcall, Publish):
-                self._publish(upcall, now, out)
+                self._publish(upcall, token, deadline, now, out)
             elif isinstance(upcall, Lookup):
-                self._lookup(upcall, now, out)
+                self._lookup(upcall, token, deadline, now, out)
             else:
-                self._unpublish(upcall, now, out)
+                self._unpublish(upcall, token, deadline, now, out)
         except publication.Refused as refused:
             out.append(Log(Level.ERROR, f"{type(upcall).__name__.lower()} by {upcall.proc}: {refused}"))
             out.append(Reply(upcall.id, refused.status))
 
-    def _publish(self, upcall: Publish, now: float, out: list[Effect]) -> None:
+    def _publish(self, upcall: Publish, token: int, deadline: float | None, now: float, out: list[Effect]) -> None:
         infos = upcall.infos
         values = publication.values(infos)
         range_, procs = publication.reach(infos)
         persistence = publication.persistence(infos)
         uids, gids = publication.permissions(infos)
         who = publication.who(upcall.proc, infos)
-        token, one = self._begin(upcall, Tag.PUBLISH, infos, now)
+        one = self._begin(upcall, Tag.PUBLISH, deadline)
         groups = self._by_owner(values)
         if persistence is Persistence.PROCESS:
             self._kept_by.setdefault(upcall.proc, set()).update(groups)
@@ -130,13 +120,13 @@ class Datastore(Capability):
         }
         self._start(token, one, bodies, now, out)
 
-    def _lookup(self, upcall: Lookup, now: float, out: list[Effect]) -> None:
+    def _lookup(self, upcall: Lookup, token: int, deadline: float | None, now: float, out: list[Effect]) -> None:
         infos = upcall.directives
         publication.refuse_unknown(infos)
         keys = publication.keys(upcall.keys)
         range_, procs = publication.reach(infos)
         who = publication.who(upcall.proc, infos)
-        token, one = self._begin(upcall, Tag.LOOKUP, infos, now)
+        one = self._begin(upcall, Tag.LOOKUP, deadline)
         one.keys = keys
         waits = any(info.key == attributes.WAIT for info in infos)
         if waits:
@@ -149,32 +139,31 @@ class Datastore(Capability):
         }
         self._start(token, one, bodies, now, out)
 
-    def _unpublish(self, upcall: Unpublish, now: float, out: list[Effect]) -> None:
+    def _unpublish(self, upcall: Unpublish, token: int, deadline: float | None, now: float, out: list[Effect]) -> None:
         infos, keys = upcall.directives, upcall.keys
         publication.refuse_unknown(infos)
         # Without keys all goes that the process has, unless one range is named.
         range_ = None if keys is None and find(infos, attributes.RANGE) is None else publication.reach(infos)[0]
-        token, one = self._begin(upcall, Tag.UNPUBLISH, infos, now)
+        one = self._begin(upcall, Tag.UNPUBLISH, deadline)
         if keys is None:
             bodies: dict[int, tuple[Any, ...]] = {
-                shell: (upcall.proc, range_, None, None) for shell in range(self._shells) if shell not in self._lost
+                shell: (upcall.proc, range_, None, None) for shell in self._shells if shell not in self._lost
             }
         else:
             groups = self._by_owner(publication.keys(keys))
             bodies = {owner: (upcall.proc, range_, None, tuple(mine)) for owner, mine in groups.items()}
         self._start(token, one, bodies, now, out)
 
-    def _begin(self, upcall: Publish | Lookup | Unpublish, tag: Tag, infos: Infos, now: float) -> tuple[int, _Open]:
+    def _begin(self, upcall: Publish | Lookup | Unpublish, tag: Tag, deadline: float | None) -> Open:
         try:
             number = self._directory.number(upcall.proc)
         except UnknownProc as error:
             raise publication.Refused(error.status, str(error)) from None
         if number in self._gone:
             raise publication.Refused(Status.ERR_PROC_TERM_WO_SYNC, "the process is gone")
-        seconds = timeout(infos, self._default_timeout)
-        return self._token(), _Open(upcall, tag, None if seconds is None else now + seconds)
+        return Open(upcall, tag, deadline)
 
-    def _start(self, token: int, one: _Open, bodies: dict[int, tuple[Any, ...]], now: float, out: list[Effect]) -> None:
+    def _start(self, token: int, one: Open, bodies: dict[int, tuple[Any, ...]], now: float, out: list[Effect]) -> None:
         """Send each owner its part; this shell's own comes last, as its answer may end it all."""
         self._open[token] = one
         self._alarm.set(one.deadline)
@@ -182,7 +171,8 @@ class Datastore(Capability):
         for owner in sorted(bodies, key=lambda owner: owner == self._me):
             self._to(owner, one.tag, token, SUCCESS, bodies[owner], now, out)
         for owner in sorted(self._lost & set(bodies)):
-            self._answered(token, owner, LOST, now, out)
+            if not self._succession.leaves(owner):
+                self._answered(token, owner, LOST, now, out)
 
     # -- answers -----------------------------------------------------------------------------------
 
@@ -196,12 +186,12 @@ class Datastore(Capability):
         if status == LOST and one.needed is not None:
             self._end(token, one, LOST, now, out)  # what it waits for may never come
         elif not one.owners:
-            self._end(token, one, self._outcome(one), now, out)
+            self._end(token, one, one.outcome(), now, out)
 
     def _found(self, owner: int, token: int, body: tuple[Any, ...], now: float, out: list[Effect]) -> None:
         values, denied, more = found(body)
         one = self._open.get(token)
-        lent = [(owner, whole) for _, _, _, whole in values if whole is not None]
+        lent = [(owner, key, whole) for key, _, _, whole in values if whole is not None]
         if one is None or owner not in one.owners:
             self._give_back(lent, now, out)
             return
@@ -218,21 +208,7 @@ class Datastore(Capability):
         elif not more:
             self._answered(token, owner, SUCCESS, now, out)
 
-    def _outcome(self, one: _Open) -> int:
-        """Return the status of a request that all owners have answered."""
-        worst = min(one.answers.values(), default=SUCCESS)
-        if one.tag is Tag.UNPUBLISH:
-            # Some of the keys may never have been there.
-            return LOST if worst == LOST else max(one.answers.values(), default=SUCCESS)
-        if one.tag is Tag.PUBLISH or len(one.found) == len(one.keys):
-            return worst if one.tag is Tag.PUBLISH else SUCCESS
-        if one.found:
-            return int(Status.ERR_PARTIAL_SUCCESS)
-        if worst != SUCCESS:
-            return worst
-        return int(Status.ERR_NO_PERMISSIONS if len(one.denied) == len(one.keys) else Status.ERR_NOT_FOUND)
-
-    def _end(self, token: int, one: _Open, status: int, now: float, out: list[Effect]) -> None:
+    def _end(self, token: int, one: Open, status: int, now: float, out: list[Effect]) -> None:
         """Answer an upcall, and undo what was done for it where it failed."""
         del self._open[token]
         if one.tag is Tag.LOOKUP:
@@ -252,8 +228,8 @@ class Datastore(Capability):
                     self._to(owner, Tag.UNPUBLISH, self._token(), SUCCESS, (one.proc, None, token, None), now, out)
         out.append(Reply(one.upcall, status))
 
-    def _give_back(self, lent: Sequence[tuple[int, tuple[Any, ...]]], now: float, out: list[Effect]) -> None:
-        for owner, whole in lent:
+    def _give_back(self, lent: Sequence[tuple[int, str, tuple[Any, ...]]], now: float, out: list[Effect]) -> None:
+        for owner, _, whole in lent:
             self._counters["given back"] += 1
             self._to(owner, Tag.PUBLISH, self._token(), SUCCESS, whole, now, out)
 
@@ -309,7 +285,7 @@ class Datastore(Capability):
             self._to(owner, Tag.PURGE, 0, SUCCESS, (_PROC_ENDED, proc), now, out)
         app = self._apps.exited(rank)
         if app is not None:
-            self._to(0, Tag.PURGE, 0, SUCCESS, (_APP_ENDED_HERE, app), now, out)
+            self._to(self._shells[0], Tag.PURGE, 0, SUCCESS, (_APP_ENDED_HERE, app), now, out)
 
     def _purge(self, source: int, body: tuple[Any, ...], now: float, out: list[Effect]) -> None:
         if len(body) != 2 or body[0] not in (_PROC_ENDED, _APP_ENDED_HERE, _APP_ENDED):
@@ -337,15 +313,34 @@ class Datastore(Capability):
     def _count_ended(self, now: float, out: list[Effect]) -> None:
         """Tell all shells of applications that have ended on all of theirs."""
         for app in self._apps.over(self._lost):
-            for shell in range(self._shells):
+            for shell in self._shells:
                 self._to(shell, Tag.PURGE, 0, SUCCESS, (_APP_ENDED, app), now, out)
 
     def shell_lost(self, shell: int, now: float, out: list[Effect]) -> None:
         self._lost.add(shell)
         self._owner.shell_lost(shell)
-        for token in list(self._open):
+        if self._shells != self._succession.shells:
+            self._follow(now, out)
+        for token in list(self._open) if not self._succession.leaves(shell) else ():
             self._answered(token, shell, LOST, now, out)
         self._count_ended(now, out)
+
+    def _follow(self, now: float, out: list[Effect]) -> None:
+        """The shells of another job own all keys from now on: ask them what those before have not answered."""
+        self._shells = self._succession.shells
+        self._kept_by = {proc: set(self._shells) for proc in self._kept_by}
+        for app in self._apps.ended_here:
+            self._to(self._shells[0], Tag.PURGE, 0, SUCCESS, (_APP_ENDED_HERE, app), now, out)
+        opened, self._open = self._open, {}
+        for token, one in opened.items():
+            for _, key, whole in one.lent:  # to be found again
+                self._keep(key, whole, now, out)
+            self._ask(one.call, token, one.deadline, now, out)
+
+    def _keep(self, key: str, whole: tuple[Any, ...], now: float, out: list[Effect]) -> None:
+        """Have a value kept that was published before, by whoever owns its key now."""
+        (owner,) = self._by_owner((key,))
+        self._to(owner, Tag.PUBLISH, self._token(), SUCCESS, whole, now, out)
 
     def tick(self, now: float, out: list[Effect]) -> None:
         self._owner.tick(now)
@@ -360,11 +355,21 @@ class Datastore(Capability):
     def abandon(self, status: int, out: list[Effect]) -> None:
         out.extend(Reply(one.upcall, status) for one in self._open.values())
         self._open.clear()
+        self._hand_over(out)
         self._owner.clear()
+
+    def _hand_over(self, out: list[Effect]) -> None:
+        """This job is over, and others are not: give what may still be looked up to the shells that come next."""
+        mine = next(member.shells for member in self._directory.members if self._me in member.shells)
+        self._shells = self._succession.after(mine)
+        for item in self._owner.store if self._shells else ():
+            theirs = self._directory.shells((Proc(item.publisher.proc.nspace, RANK_WILDCARD),))
+            if item.persistence is not Persistence.APPLICATION or not set(mine).issuperset(theirs):
+                self._keep(item.key, packed_item(item), 0.0, out)
 
     def added(self, member: Member, now: float, out: list[Effect]) -> None:
         if self._apps.added(member):
-            self._to(0, Tag.PURGE, 0, SUCCESS, (_APP_ENDED_HERE, 0), now, out)
+            self._to(self._shells[0], Tag.PURGE, 0, SUCCESS, (_APP_ENDED_HERE, 0), now, out)
 
     # -- inside ------------------------------------------------------------------------------------
 
@@ -377,6 +382,6 @@ class Datastore(Capability):
         groups: dict[int, list[str]] = {}
         for key in keys:
             digest = blake2b(key.encode("utf-8", "surrogateescape"), digest_size=4).digest()
-            owner = int.from_bytes(digest, "big") % self._shells
+            owner = self._shells[int.from_bytes(digest, "big") % len(self._shells)]
             groups.setdefault(owner, []).append(key)
         return groups

@@ -101,9 +101,8 @@ class Deciding:
         proc, directives, apps = request
         try:
             if operation == RELEASE:
-                out.append(
-                    Withdraw(self._planner.held(find(directives, attributes.ALLOC_ID)), f"{proc} has released it")
-                )
+                ticket, job = self._planner.release(find(directives, attributes.ALLOC_ID))
+                out.append(Withdraw(ticket, f"{proc} has released it", job))
                 self._spawns.answer(shell, token, SUCCESS, "", out)
                 return
             wanted = read(proc, directives, tuple(AppSpec(*app) for app in apps))
@@ -192,7 +191,7 @@ class Deciding:
         self._spawns.spread.send(
             None if launch.place is None else there, (REGISTER, first, (*pack_launch(self._job, launch), packed)), out
         )
-        self._planner.told.append(launch)
+        self._planner.know(launch)
         if self._place is not None and launch.place is not None:
             lost = tuple(sorted(self._spawns.lost))
             ended = tuple(sorted(self._ended()))

@@ -32,15 +32,16 @@ class UnknownProc(LookupError):
 class Member:
     """One job of the directory: `first` is the number of its rank 0, `occupied` the shells with a process of it.
 
-    `ordinal` counts the jobs that were spawned, from 1.
+    `ordinal` counts the jobs that were spawned, from 1; `shells` are its own, where it is a Flux job that brought some.
     """
 
-    __slots__ = ("first", "job", "occupied", "ordinal")
+    __slots__ = ("first", "job", "occupied", "ordinal", "shells")
 
-    def __init__(self, job: Job, first: int, ordinal: int = 0) -> None:
+    def __init__(self, job: Job, first: int, ordinal: int = 0, shells: range = range(0)) -> None:
         self.job = job
         self.first = first
         self.ordinal = ordinal
+        self.shells = shells
         self.occupied = tuple(node for node, count in enumerate(job.taskmap.counts()) if count)
 
     @property
@@ -58,7 +59,7 @@ class Directory:
     """The processes of the jobs that this shell knows."""
 
     def __init__(self, job: Job) -> None:
-        self.first = Member(job, 0)
+        self.first = Member(job, 0, 0, range(len(job.nodes)))
         self.nodes = job.nodes  # by the rank of their shell; with a job that has nodes of its own there are more
         self._members = {job.nspace: self.first}
         self._order = [self.first]  # ascending
@@ -90,8 +91,11 @@ class Directory:
         """Return the `ordinal`-th job that was spawned."""
         return next((each for each in self._order if each.ordinal == ordinal), None)
 
-    def add(self, job: Job, first: int, ordinal: int = 0) -> Member:
-        """Know a further job, whose rank 0 is number `first`. Raises ValueError where its numbers are taken."""
+    def add(self, job: Job, first: int, ordinal: int = 0, shells: range = range(0)) -> Member:
+        """Know a further job, whose rank 0 is number `first`, and which has brought `shells`.
+
+        Raises ValueError where its numbers are taken.
+        """
         end = first + job.size
         if job.nspace in self._members or any(node != _NOWHERE for node in self._nodes[first:end]):
             raise ValueError(f"job {job.nspace} with processes {first} to {end - 1}: there are such")
@@ -102,7 +106,7 @@ class Directory:
         self._nodes = nodes
         if len(job.nodes) > len(self.nodes):
             self.nodes = job.nodes
-        member = self._members[job.nspace] = Member(job, first, ordinal)
+        member = self._members[job.nspace] = Member(job, first, ordinal, shells)
         insort(self._order, member, key=lambda each: each.first)
         return member
 

@@ -113,6 +113,11 @@ class Launch(Record):
         """The first of its own shells, where it has some: the last nodes of its job."""
         return len(self.job.nodes) - (len(self.place.brokers) if self.place is not None else 0)
 
+    @property
+    def shells(self) -> range:
+        """Its own shells: none where it runs on those of others."""
+        return range(self.base, len(self.job.nodes))
+
 
 class Prepare(Record):
     """Ask libpmix what all shells must be told of a job that is to be registered; answered by `prepared`."""
@@ -154,6 +159,7 @@ class Withdraw(Record):
 
     ticket: int
     why: str
+    job: int = 0  # the job's id, where a shell that is gone has submitted it
 
 
 class Welcome(Record):

@@ -103,8 +103,8 @@ class Failures(Capability):
             self._left[self._directory.member_of(number).first] -= 1
 
     def has_left(self, shell: int, now: float, out: list[Effect]) -> bool:
-        """Whether a shell that is lost was one of a spawned Flux job, whose processes have all ended: it may leave."""
-        if shell < len(self._directory.first.job.nodes):
+        """Whether a shell that is lost was one of another Flux job, and its processes have all ended: it may leave."""
+        if max(shell, self._me) < len(self._directory.first.shells):
             return False
         self._flush(now, out)
         return self._ended.issuperset(self._directory.numbers_on(shell))
@@ -229,6 +229,8 @@ class Failures(Capability):
         """Have ends told, at once where one is none of the ordinary."""
         self._unsent += ends
         when = now + _PATIENCE if all(end[1] == ORDINARY for end in ends) else max(now, self._paused_until)
+        if not self._alive and len(self._directory.nodes) > len(self._directory.first.shells):
+            when = now  # this shell is about to leave, and those of other Flux jobs may stay
         if self._flush_at is None or when < self._flush_at:
             self._flush_at = when
         if self._flush_at <= now:

@@ -86,7 +86,7 @@ class Host:
         self.scheduler = scheduler
         self.owner = owner
         self.key = key
-        self.place = place
+        self.place = place if world is None else world.place
         self.spawn_jobs = spawn_jobs
         self.directory = directory or Directory(job)  # the jobs and processes that are known here
         self.collectives = Collectives(self.directory, shell_rank, fanout, exchange, appetite)
@@ -144,6 +144,11 @@ class Host:
     def serves(self) -> frozenset[type[Upcall]]:
         """The upcalls that this host answers; libpmix says "not supported" to the others."""
         return frozenset((ClientConnected, ClientFinalized, *SERVERS))
+
+    @property
+    def decides(self) -> bool:
+        """Whether it is this shell's turn to decide for all."""
+        return self.get(capabilities.succession).first == self.rank
 
     @property
     def size(self) -> int:
@@ -357,7 +362,7 @@ class Host:
     def add_job(self, launch: Launch, now: float, out: list[Effect]) -> None:
         """Know a spawned job from now on."""
         self.get(capabilities.datastore)  # it counts the processes of each application, where there are several
-        member = self.directory.add(launch.job, launch.first, launch.ordinal)
+        member = self.directory.add(launch.job, launch.first, launch.ordinal, launch.shells)
         for one in self._present:
             one.added(member, now, out)
         asker = launch.asker

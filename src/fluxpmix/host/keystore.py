@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from fluxpmix.pmix.record import Record
 from fluxpmix.pmix.types import RANK_WILDCARD, Persistence, Proc, Range
@@ -119,6 +119,9 @@ class KeyStore:
 
     def __len__(self) -> int:
         return sum(map(len, self._items.values()))
+
+    def __iter__(self) -> Iterator[Item]:
+        return (item for items in self._items.values() for item in items)
 
     def publish(self, items: tuple[Item, ...]) -> bool:
         """Enter values; none of them where one is there already. Returns whether they are in."""

@@ -3,8 +3,9 @@
 `host.py` holds one. The sets that a job is started with are known to every shell from the beginning. A process
 defines another by PMIx_Job_control (PMIX_JOB_CTRL_DEFINE_PSET, which `control.py` hands over): the first shell
 decides, so that a name means the same everywhere, has every shell take the set over, and then says so; whoever is
-answered can count on all others knowing it. libpmix tells local processes (PMIX_PROCESS_SET_DEFINE, and _DELETE once
-all members have ended), and answers PMIX_PSET_NAMES; queries are `query.py`'s.
+answered can count on all others knowing it. When the first job is over another shell decides (`succession.py`).
+libpmix tells local processes (PMIX_PROCESS_SET_DEFINE, and _DELETE once all members have ended), and answers
+PMIX_PSET_NAMES; queries are `query.py`'s.
 
     PSET_WANTED   to the first shell: the asker's token; block: (name, members)
     PSET_DECIDED  from it: the token asked with; status
@@ -15,7 +16,7 @@ all members have ended), and answers PMIX_PSET_NAMES; queries are `query.py`'s.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from fluxpmix.host import wire
 from fluxpmix.host.capability import Capability
@@ -25,8 +26,10 @@ from fluxpmix.host.effects import DefineSet, Effect, Frame, Level, Log, Reply, S
 from fluxpmix.host.frames import NO_DIGEST, Message, Tag, encode
 from fluxpmix.host.publication import Refused
 from fluxpmix.host.spread import Window
+from fluxpmix.host.succession import Succession
 from fluxpmix.job.model import Job, check_set_name
 from fluxpmix.pmix import attributes
+from fluxpmix.pmix.light import partial
 from fluxpmix.pmix.status import Status
 from fluxpmix.pmix.types import RANK_WILDCARD, Info, Proc, find
 from fluxpmix.pmix.upcalls import JobControl
@@ -39,7 +42,7 @@ SUCCESS = int(Status.SUCCESS)
 TIMED_OUT = int(Status.ERR_TIMEOUT)
 # How long the first shell and all others have (seconds), where PMIX_TIMEOUT does not say it.
 PATIENCE = 5.0
-FIRST = 0  # the shell that decides
+_COUNTS = 1024  # left out where one shell decides after another, that may have told others of more than this one knows
 
 Members: TypeAlias = tuple[Proc, ...]
 
@@ -47,12 +50,14 @@ Members: TypeAlias = tuple[Proc, ...]
 class _Asked:
     """A request of a process of this shell that waits for the first shell."""
 
-    __slots__ = ("deadline", "id", "upcall")
+    __slots__ = ("deadline", "id", "shell", "upcall", "wish")
 
-    def __init__(self, upcall: int, name: str | None, deadline: float | None) -> None:
+    def __init__(self, upcall: int, name: str | None, wish: tuple[str, Members], deadline: float | None) -> None:
         self.upcall = upcall
         self.id = name
+        self.wish = wish
         self.deadline = deadline
+        self.shell = -1  # that is asked
 
 
 class _Order:
@@ -70,10 +75,13 @@ class _Order:
 class ProcessSets(Capability):
     """The process sets that one shell knows: all that there are."""
 
-    def __init__(self, directory: Directory, job: Job, me: int) -> None:
+    def __init__(self, directory: Directory, job: Job, me: int, succession: Succession) -> None:
         self._directory = directory
         self._job = job
         self._me = me
+        self._succession = succession
+        self._first = 0  # who decides; at the end of the first job another
+        self._early: list[Callable[[float, list[Effect]], None]] = []  # what this shell is asked before its turn
         self._alive = set(directory.numbers_on(me))
         self._lost: set[int] = set()
         self._sets: dict[str, Members] = {
@@ -118,16 +126,21 @@ class ProcessSets(Capability):
             raise Refused(Status.ERR_BAD_PARAM, str(error)) from None
         members = tuple(dict.fromkeys(upcall.targets)) or (Proc(upcall.proc.nspace, RANK_WILDCARD),)
         self._directory.shells(members)
-        if FIRST in self._lost:
+        if self._first in self._lost and not self._succession.leaves(self._first):
             raise Refused(Status.ERR_LOST_CONNECTION, "the shell that names process sets is lost")
         seconds = timeout(upcall.directives, PATIENCE)
-        self._tokens = (self._tokens + 1) & 0xFFFFFFFF
         id_ = find(upcall.directives, attributes.JOB_CTRL_ID)
-        self._asked[self._tokens] = _Asked(upcall.id, id_, None if seconds is None else now + seconds)
-        if self._me == FIRST:
-            self._decide(self._me, self._tokens, name, members, now, out)
-        else:
-            out.append(Send(FIRST, self._frame(Tag.PSET_WANTED, self._tokens, (name, members))))
+        self._ask(_Asked(upcall.id, id_, (name, members), None if seconds is None else now + seconds), now, out)
+
+    def _ask(self, asked: _Asked, now: float, out: list[Effect]) -> None:
+        """Ask whose turn it is to decide."""
+        asked.shell = self._first
+        self._tokens = (self._tokens + 1) & 0xFFFFFFFF
+        self._asked[self._tokens] = asked
+        if self._me == self._first:
+            self._decide(self._me, self._tokens, *asked.wish, now, out)
+        elif self._first not in self._lost:  # else its successor will be asked
+            out.append(Send(self._first, self._frame(Tag.PSET_WANTED, self._tokens, asked.wish)))
 
     def _decide(self, asker: int, token: int, name: str, members: Members, now: float, out: list[Effect]) -> None:
         """As the first shell: take a set over and have all others do so, unless the name means something else."""
@@ -199,10 +212,10 @@ class ProcessSets(Capability):
         members = self._directory.expand(self._sets[name])
         if len(members) == self._job.size or self._alive.intersection(self._directory.ranks_on(members, self._me)):
             return
-        if self._me == FIRST:
+        if self._me == self._first:
             self._left(self._me, name, now, out)
-        elif FIRST not in self._lost:
-            out.append(Send(FIRST, self._frame(Tag.PSET_LEFT, 0, name)))
+        elif self._first not in self._lost:
+            out.append(Send(self._first, self._frame(Tag.PSET_LEFT, 0, name)))
 
     def _left(self, shell: int, name: str, now: float, out: list[Effect]) -> None:
         """As the first shell: a set has nobody left on `shell`; where it has nobody left at all it is no more."""
@@ -224,7 +237,8 @@ class ProcessSets(Capability):
                 self._check(number, out)
             return None
         if tag is Tag.PSET_DECIDED:
-            if source != FIRST:
+            asked = self._asked.get(number)
+            if not self._succession.leads(source) or (asked is not None and asked.shell != source):
                 return "a decision on a process set by a shell that does not decide"
             self._decided(number, message.status, out)
             return None
@@ -233,21 +247,23 @@ class ProcessSets(Capability):
         except wire.WireError as error:
             return f"a process set: {error}"
         if tag is Tag.PSET_LEFT:
-            if self._me != FIRST or not isinstance(body, str):
+            if not self._succession.leads(self._me) or not isinstance(body, str):
                 return "a process set that nobody is left of, without a name or to a shell that does not count"
-            self._left(source, body, now, out)
+            self._early.append(partial(self._left, source, body))
+            self._decide_early(now, out)
             return None
         complaint = self._complaint(body, may_end=tag is Tag.PSET)
         if complaint is not None:
             return complaint
         name, members = body
         if tag is Tag.PSET_WANTED:
-            if self._me != FIRST:
+            if not self._succession.leads(self._me):
                 return "a wish for a process set to a shell that does not decide"
             if self._windows.setdefault(source, Window()).take(number):
-                self._decide(source, number, name, members, now, out)
+                self._early.append(partial(self._decide, source, number, name, members))
+                self._decide_early(now, out)
             return None
-        if source != FIRST:
+        if not self._succession.leads(source):
             return "a process set by a shell that does not decide"
         if number > self._counts.get(name, 0):
             self._counts[name] = number
@@ -266,17 +282,44 @@ class ProcessSets(Capability):
 
     def shell_lost(self, shell: int, now: float, out: list[Effect]) -> None:
         self._lost.add(shell)
-        if shell == FIRST:
+        if self._first != self._succession.first:
+            self._follow(now, out)
+        elif shell == self._first and not self._succession.leaves(shell):
             for token in list(self._asked):
                 self._decided(token, int(Status.ERR_LOST_CONNECTION), out)
         for count, order in list(self._orders.items()):
             order.shells.discard(shell)
             order.asker = None if order.asker == shell else order.asker
             self._check(count, out)
-        if self._me == FIRST:
+        if self._me == self._first:
             for name in list(self._where):
                 if shell in self._where[name]:
                     self._left(shell, name, now, out)
+        self._decide_early(now, out)
+
+    def _follow(self, now: float, out: list[Effect]) -> None:
+        """Another shell decides from now on, perhaps this one. Tell it what the one before it was told."""
+        self._first = self._succession.first
+        if self._me == self._first:
+            self._count = max(self._counts.values(), default=0) + _COUNTS
+            self._where = {name: set(self._directory.shells(procs)) for name, procs in self._sets.items()}
+        for name, members in list(self._sets.items()):
+            if self._me in self._directory.shells(members):
+                self._leave(name, now, out)
+        for shell in sorted(self._lost) if self._me == self._first else ():
+            for name in list(self._where):
+                if shell in self._where[name]:
+                    self._left(shell, name, now, out)
+        asked, self._asked = self._asked, {}
+        for one in asked.values():
+            self._ask(one, now, out)
+
+    def _decide_early(self, now: float, out: list[Effect]) -> None:
+        """Decide on what this shell is asked, once it is its turn."""
+        if self._early and self._me == self._first:
+            early, self._early = self._early, []
+            for each in early:
+                each(now, out)
 
     def tick(self, now: float, out: list[Effect]) -> None:
         for count, order in list(self._orders.items()):

@@ -1,6 +1,7 @@
 """PMIx_Spawn: new jobs, started by the shells that run. Standard 4.2, section 11.2, and 17.3.13.
 
-`host.py` hands over each Spawn upcall. The first shell decides (`deciding.py`). All shells learn of the job and
+`host.py` hands over each Spawn upcall. The first shell decides (`deciding.py`), or whose turn it is when the first
+job is over (`succession.py`). All shells learn of the job and
 register it with their libpmix, for any process may come to talk to it; when all have, those with processes of it start
 them; when they have, the asker is answered. A spawned job counts as connected to its parent: each hears of the
 other's failures.
@@ -26,6 +27,7 @@ from fluxpmix.host.spawnask import is_request, portable
 from fluxpmix.host.spawnask import packed as packed_app
 from fluxpmix.host.spawnplan import Planner
 from fluxpmix.host.spread import Spread
+from fluxpmix.host.succession import Succession
 from fluxpmix.host.world import unpack_launch
 from fluxpmix.job.model import Job
 from fluxpmix.pmix import attributes
@@ -39,7 +41,19 @@ if TYPE_CHECKING:
 
     from fluxpmix.pmix.upcalls import Allocate, SessionControl
 
-FIRST_SHELL = 0
+
+class _Asked:
+    """A request of a process of this shell: what the first shell is asked, and what goes with an allocation."""
+
+    __slots__ = ("echo", "known", "operation", "request", "shell", "upcall")
+
+    def __init__(self, upcall: int, operation: int, request: tuple[Any, ...], echo: Infos | None, known: int) -> None:
+        self.upcall = upcall
+        self.operation = operation
+        self.request = request
+        self.echo = echo
+        self.known = known  # numbers from here on are given later
+        self.shell = -1  # that is asked
 
 
 class Spawns(Capability):
@@ -56,6 +70,7 @@ class Spawns(Capability):
         running: Callable[[int], int],
         add: Callable[[Launch, float, list[Effect]], None],
         remove: Callable[[Launch], None],
+        succession: Succession,
         ended: Callable[[], Sequence[int]] = tuple,
         timed_out: Callable[[int], None] = lambda _first: None,
         place: Place | None = None,
@@ -75,15 +90,18 @@ class Spawns(Capability):
         self.me = me
         self.add = add
         self._remove = remove
+        self._succession = succession
         self._ended = ended
         self._timed_out = timed_out
         self.spread = Spread(Tag.LAUNCH, me, directory, fanout, _is_step)
-        self._asked: dict[int, tuple[int, Infos | None]] = {}  # by token: upcall, and what goes with an allocation
+        self._asked: dict[int, _Asked] = {}  # by token
+        self._early: list[tuple[int, int, int, tuple[Any, ...]]] = []  # what this shell is asked before its turn
+        self._deciders: dict[int, int] = {}  # by first number: who has decided on the job
         self._tokens = 0
         self.launches: dict[int, Launch] = {}  # by first number: not over, as far as this shell knows
         self._started: set[int] = set()
         self.lost: set[int] = set()
-        self._planner = Planner(directory, job, oversubscribe, running, self.lost)
+        self._planner = Planner(directory, job, oversubscribe, running, self.lost, me > 0)
         self.deciding = Deciding(self, directory, job, self._planner, ended, place, moves, as_jobs, alert)
 
     @property
@@ -100,12 +118,12 @@ class Spawns(Capability):
         """Have the first shell decide; the reply comes when the job runs."""
         try:
             request = (upcall.proc, portable(upcall.directives), tuple(map(packed_app, upcall.apps)))
-            blob = wire.encode(request)
+            wire.encode(request)
         except wire.WireError as error:
             out.append(Log(Level.ERROR, f"spawn: {error}"))
             out.append(Reply(upcall.id, Status.ERR_BAD_PARAM))
             return
-        self._ask(upcall.id, SPAWN, request, blob, None, now, out)
+        self._ask(_Asked(upcall.id, SPAWN, request, None, self._directory.size), now, out)
 
     def allocate(
         self,
@@ -121,38 +139,35 @@ class Spawns(Capability):
         directives = (*resources, Info(attributes.SPAWN_CHILD_SEP, separate))
         app = packed_app(AppSpec("sleep", ("sleep", "infinity"), maxprocs=nodes))
         request = (upcall.proc, directives, (app,))
-        self._ask(upcall.id, ALLOCATE, request, wire.encode(request), echo, now, out)
+        self._ask(_Asked(upcall.id, ALLOCATE, request, echo, self._directory.size), now, out)
 
     def release(self, upcall: Allocate, name: str, now: float, out: list[Effect]) -> None:
         """Have the Flux job end that holds an allocation."""
         request = (upcall.proc, (Info(attributes.ALLOC_ID, name),), ())
-        self._ask(upcall.id, RELEASE, request, wire.encode(request), (), now, out)
+        self._ask(_Asked(upcall.id, RELEASE, request, (), self._directory.size), now, out)
 
-    def _ask(
-        self,
-        upcall: int,
-        operation: int,
-        request: tuple[Any, ...],
-        blob: bytes,
-        echo: Infos | None,
-        now: float,
-        out: list[Effect],
-    ) -> None:
-        if FIRST_SHELL in self.lost:
-            out.append(Reply(upcall, LOST))
+    def _ask(self, asked: _Asked, now: float, out: list[Effect]) -> None:
+        """Ask whose turn it is to decide."""
+        asked.shell = self._succession.first
+        leaves = self._succession.leaves(asked.shell)
+        if asked.shell in self.lost and not leaves:
+            out.append(Reply(asked.upcall, LOST))
             return
         self._tokens = (self._tokens + 1) & 0xFFFFFFFF
-        self._asked[self._tokens] = upcall, echo
-        if self.me == FIRST_SHELL:
-            self.deciding.decide(self.me, self._tokens, operation, request, now, out)
+        self._asked[self._tokens] = asked
+        if leaves:
+            return  # its successor will be asked
+        if self.me == asked.shell:
+            self.deciding.decide(self.me, self._tokens, asked.operation, asked.request, now, out)
         else:
-            block = ((self.me, blob),)
-            self._send(FIRST_SHELL, Message(Tag.SPAWN, operation, self._tokens, NO_DIGEST, 0, block), out)
+            block = ((self.me, wire.encode(asked.request)),)
+            self._send(asked.shell, Message(Tag.SPAWN, asked.operation, self._tokens, NO_DIGEST, 0, block), out)
 
     def _answered(self, token: int, status: int, nspace: str, out: list[Effect]) -> None:
-        upcall, echo = self._asked.pop(token, (None, None))
-        if upcall is None:
+        asked = self._asked.pop(token, None)
+        if asked is None:
             return
+        upcall, echo = asked.upcall, asked.echo
         if status != SUCCESS:
             out.append(Reply(upcall, status))
         elif echo is None:
@@ -186,16 +201,17 @@ class Spawns(Capability):
                 self._started.discard(first)
             if first not in self._started:
                 self._remove(launch)
-                self._planner.told = [each for each in self._planner.told if each is not launch]
+                self._planner.forget(launch)
             out.append(Drop(launch, first in self._started))
 
     def done(self, first: int, step: int, status: int, why: str, now: float, out: list[Effect]) -> None:
         """The carrier has registered a job or started its tasks here, or could not."""
-        if self.me == FIRST_SHELL:
+        decider = self._deciders.get(first, self._succession.first)
+        if self.me == decider:
             self.deciding.arrived(self.me, first, step, status, why, now, out)
         else:
             block = (self.me, wire.encode(why))
-            self._send(FIRST_SHELL, Message(Tag.LAUNCHED, step, first, NO_DIGEST, status, (block,)), out)
+            self._send(decider, Message(Tag.LAUNCHED, step, first, NO_DIGEST, status, (block,)), out)
 
     def end(self, launch: Launch, signum: Any, out: list[Effect]) -> None:
         """A job's time is up: signal its processes here."""
@@ -234,14 +250,17 @@ class Spawns(Capability):
         except wire.WireError as error:
             return f"spawn: {error}"
         if message.tag is Tag.SPAWN:
-            if self.me != FIRST_SHELL or message.operation not in (SPAWN, ALLOCATE, RELEASE) or not is_request(body):
+            leads = self._succession.leads(self.me)
+            if not leads or message.operation not in (SPAWN, ALLOCATE, RELEASE) or not is_request(body):
                 return "a spawn that asks for nothing, or of the wrong shell"
-            self.deciding.decide(source, message.generation, message.operation, body, now, out)
+            self._early.append((source, message.generation, message.operation, body))
+            self._decide_early(now, out)
             return None
         if message.status > 0 or type(body) is not str:
             return f"the outcome of a spawn with status {message.status}"
         if message.tag is Tag.SPAWNED:
-            if source != FIRST_SHELL:
+            asked = self._asked.get(message.generation)
+            if not self._succession.leads(source) or (asked is not None and asked.shell != source):
                 return "the outcome of a spawn from a shell that does not decide"
             self._answered(message.generation, message.status, body, out)
         else:
@@ -249,7 +268,7 @@ class Spawns(Capability):
         return None
 
     def _take(self, sender: int, content: tuple[int, int, Any], now: float, out: list[Effect]) -> str | None:
-        if sender != FIRST_SHELL:
+        if not self._succession.leads(sender):
             return "a launch from a shell that does not decide"
         step, first, body = content
         launch = self.launches.get(first)
@@ -266,6 +285,8 @@ class Spawns(Capability):
             launch = unpack_launch(self._job, first, facts)
             self.launches[first] = launch
             self.add(launch, now, out)
+            self._deciders[first] = sender
+            self._planner.know(launch)
         except (TypeError, ValueError) as error:
             return f"a job that cannot be: {error}"
         out.append(Register(launch, packed))
@@ -280,16 +301,37 @@ class Spawns(Capability):
     def shell_lost(self, shell: int, now: float, out: list[Effect]) -> None:
         self.lost.add(shell)
         self.spread.shell_lost(shell)
-        if shell == FIRST_SHELL:
-            for token in list(self._asked):
-                self._answered(token, LOST, "", out)
+        for first, decider in list(self._deciders.items()):
+            if decider == shell and first in self.launches and first not in self._started:
+                self.step(DROP, self.launches[first], now, out)  # nobody will take it further
+        for token, asked in list(self._asked.items()):
+            if asked.shell in self.lost:
+                self._ask_again(token, asked, now, out)
         self.deciding.shell_lost(shell, now, out)
+        self._decide_early(now, out)
+
+    def _ask_again(self, token: int, asked: _Asked, now: float, out: list[Effect]) -> None:
+        """Who was asked is gone: ask its successor, unless a job may have come of it already."""
+        proc = asked.request[0]
+        begun = any(each.asker == proc and each.first >= asked.known for each in self.launches.values())
+        if begun:
+            self._answered(token, LOST, "", out)
+        elif asked.shell != self._succession.first or not self._succession.leaves(asked.shell):
+            del self._asked[token]
+            self._ask(asked, now, out)
+
+    def _decide_early(self, now: float, out: list[Effect]) -> None:
+        """Decide on what this shell is asked, once it is its turn."""
+        if self._early and self.me == self._succession.first:
+            early, self._early = self._early, []
+            for source, token, operation, request in early:
+                self.deciding.decide(source, token, operation, request, now, out)
 
     def tick(self, now: float, out: list[Effect]) -> None:
         self.deciding.tick(now, out)
 
     def abandon(self, status: int, out: list[Effect]) -> None:
-        out.extend(Reply(upcall, status) for upcall, _ in self._asked.values())
+        out.extend(Reply(asked.upcall, status) for asked in self._asked.values())
         self._asked.clear()
         self.deciding.abandon(out)
 
@@ -298,6 +340,7 @@ class Spawns(Capability):
         self.launches[launch.first] = launch
         self._started.add(launch.first)
         self.add(launch, now, out)
+        self._planner.know(launch)
 
 
 def _is_step(body: Any) -> bool:

@@ -24,23 +24,48 @@ if TYPE_CHECKING:
     from fluxpmix.job.model import Node
     from fluxpmix.job.taskmap import TaskMap
 
+# Left out, jobs and processes, where one shell decides after another: who was before may have told others of some, and
+# not this shell.
+_ORDINALS, _NUMBERS = 8, 1024
+
 
 class Planner:
     """Makes launches, each with numbers that no other has."""
 
     def __init__(
-        self, directory: Directory, job: Job, oversubscribe: bool, running: Callable[[int], int], lost: set[int]
+        self,
+        directory: Directory,
+        job: Job,
+        oversubscribe: bool,
+        running: Callable[[int], int],
+        lost: set[int],
+        follows: bool,
     ) -> None:
-        """`running(shell)` counts what runs on a shell; `lost` are the shells that are gone, as time goes by."""
+        """`running(shell)` counts what runs on a shell; `lost` are the shells that are gone, as time goes by.
+
+        `follows`: where this shell is to decide, another has before.
+        """
         self._directory = directory
         self._job = job
         self._oversubscribe = oversubscribe
         self._running = running
         self.lost = lost
         self.told: list[Launch] = []  # that all shells have been told of
-        self.tickets: dict[str, int] = {}  # of Flux jobs by their namespace, but of allocations that were given back
+        self.tickets: dict[str, int] = {}  # by namespace, of Flux jobs that were submitted from here
+        self._released: set[str] = set()  # allocations that were given back
+        self._follows = follows
         self._made = 0
         self._next = job.size  # the first number that is free
+
+    def know(self, launch: Launch) -> None:
+        """All shells have been told of a job, by this one or by another that decided before."""
+        self.told.append(launch)
+        self._made = max(self._made, launch.ordinal)
+        self._next = max(self._next, launch.first + launch.job.size)
+
+    def forget(self, launch: Launch) -> None:
+        """It came to nothing."""
+        self.told = [each for each in self.told if each is not launch]
 
     def plan(self, wanted: Wanted, asker: Proc) -> Launch:
         """Return the job, its places and its numbers."""
@@ -55,11 +80,12 @@ class Planner:
         )
         return self.launch(wanted, asker, taskmap, nodes[len(self._job.nodes) :])
 
-    def held(self, name: Any) -> int:
-        """Return the ticket of the Flux job that holds an allocation, which is given back by that."""
+    def release(self, name: Any) -> tuple[int, int]:
+        """Give an allocation back: return the ticket of the Flux job that holds it, 0 if another had it, and its id."""
         for launch in self.told:
-            if launch.holds and launch.job.nspace == name and name in self.tickets:
-                return self.tickets.pop(launch.job.nspace)
+            if launch.holds and launch.job.nspace == name and launch.place and name not in self._released:
+                self._released.add(launch.job.nspace)
+                return self.tickets.pop(launch.job.nspace, 0), launch.place.job
         raise Refused(Status.ERR_NOT_FOUND, f"{name!r} is no allocation that a process of this job was given")
 
     def _where(self, wanted: Wanted, asker: Proc) -> range:
@@ -70,7 +96,7 @@ class Planner:
         if name == self._job.nspace:
             return range(len(self._job.nodes))
         for launch in self.told:
-            given_back = launch.holds and name not in self.tickets
+            given_back = launch.holds and name in self._released
             if launch.place and launch.job.nspace == name and launch.base not in self.lost and not given_back:
                 return range(launch.base, len(launch.job.nodes))
         raise Refused(Status.ERR_NOT_FOUND, f"{name!r} is no allocation of this job's")
@@ -100,6 +126,10 @@ class Planner:
             for index, command in enumerate(wanted.commands)
         )
         there = (*job.nodes, *nodes)
+        if self._follows:
+            self._follows = False
+            self._made += _ORDINALS
+            self._next += _NUMBERS
         ordinal, first = self._made + 1, self._next
         before = tuple(len(self._directory.numbers_on(node.id)) for node in there)
         busy = tuple(self._running(node.id) for node in there)

@@ -192,6 +192,9 @@ class FluxJobs:
 
     def withdraw(self, unwanted: Withdraw) -> None:
         """End a job that nobody waits for."""
+        if unwanted.ticket == 0:
+            self._cancel(unwanted.job, unwanted.why)
+            return
         child = self._children.get(unwanted.ticket)
         if child is not None and child.unwanted is None:
             child.unwanted = unwanted.why

@@ -195,11 +195,14 @@ class Plugin(ShellCarrier):
         driver = self._open(made, site, facts.xml)
         driver.open_job(launch.job.credential)
         driver.setup_local_support(world.packed)
+        self._lost_shells.update(world.lost)
         facts.mail.peers.begin()
         if self._own_rank == 0:
             others = [(world.place, 0, 0, world.root)]
             others += [(each.place, each.base, each.first, each.job) for each in world.launches[:-1] if each.place]
             for place, base, first, job in others:
+                if base in world.lost:
+                    continue
                 parent = first == launch.parent_first and not launch.separate
                 self.jobs.watch(place.job, range(base, len(job.nodes)), parent)
 
@@ -315,8 +318,8 @@ class Plugin(ShellCarrier):
 
     def _asked_to_join(self, request: Request) -> None:
         """A job that was spawned is up, or one that somebody has started to join this one."""
-        if self.rank or self._driver is None:
-            request.refuse(EINVAL, "it has joined another job itself: name that one")
+        if self._driver is None or not self._driver.host.decides:
+            request.refuse(EINVAL, "it has joined another job itself, which still runs: name that one")
         else:
             self.jobs.join(request)
 

@@ -138,7 +138,7 @@ class Peers:
             raise BadMessage("it is not of fluxpmix")
         if version != _VERSION:
             raise BadMessage(f"version {version}, not {_VERSION}: every shell must run the same fluxpmix")
-        if kind == WELCOME and shell == 0 and self._awaited is not None:
+        if kind == WELCOME and self._awaited is not None:  # from whoever decides (`host/succession.py`)
             return kind, shell, memoryview(message)[_HEADER.size :]
         if not (0 <= shell < len(self._shells) and shell != self._rank):
             raise BadMessage(f"there is no peer shell {shell}")
