@@ -285,6 +285,49 @@ def led_invited(client: Client) -> None:
     led(client, invites=True)
 
 
+def missed(client: Client, leads: bool = False) -> None:
+    """The last rank dies before it comes: the construction ends, and the others, or rank 0 if it leads, hear who."""
+    size = client.get(a.JOB_SIZE, client.job)
+    heard: list[object] = []
+    came = threading.Event()
+
+    def hear(_status: int, source: Proc, infos: Infos) -> None:
+        heard.extend((source.rank, find(infos, a.GROUP_ID), find(infos, a.EVENT_AFFECTED_PROC).rank))
+        came.set()
+
+    client.register_event_handler([int(Status.GROUP_MEMBER_FAILED)], hear)
+    client.fence()
+    if client.proc.rank == size - 1:
+        os._exit(3)
+    leader = {a.GROUP_LEADER: True} if leads and not client.proc.rank else {}
+    try:
+        client.group_construct("missed", ranks(client, *range(size)), leader)
+    except PmixError as error:
+        came.wait(20)
+        say(client, describe(error.status), *heard)
+
+
+def awaited(client: Client) -> None:
+    """Rank 0 invites, and the last one dies instead of joining: who invites hears of it."""
+    me, last = client.proc.rank, client.get(a.JOB_SIZE, client.job) - 1
+    came = threading.Event()
+
+    def hear(status: int, source: Proc, infos: Infos) -> None:
+        if status == Status.GROUP_MEMBER_FAILED and not came.is_set():  # at the end others can join no more, too
+            say(client, describe(status), source.rank, find(infos, a.GROUP_ID))
+        came.set()
+
+    client.register_event_handler([int(Status.GROUP_INVITED if me else Status.GROUP_MEMBER_FAILED)], hear)
+    client.fence()
+    if me == 0:  # libpmix waits on: nobody waits for this thread
+        group = ("awaited", ranks(client, *range(last + 1)))
+        threading.Thread(target=client.group_invite, args=group, daemon=True).start()
+    assert came.wait(20)
+    if me == last:
+        os._exit(3)
+    client.fence(ranks(client, *range(last)))
+
+
 def declined(client: Client) -> None:
     """Rank 0 invites the last one, which declines: there is no group."""
     asked = threading.Event()

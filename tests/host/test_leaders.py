@@ -19,12 +19,14 @@ class Led(Invited):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self.failures: list[tuple[int, int, str, list[int]]] = []
+        self.missed: list[tuple[int, int, str, list[int]]] = []  # members that leaders are told of
 
     def perform(self, shell: int, effects: list[Effect]) -> None:
         for one in effects:
-            if isinstance(one, Notify) and one.status == Status.GROUP_LEADER_FAILED:
+            if isinstance(one, Notify) and one.status in (Status.GROUP_LEADER_FAILED, Status.GROUP_MEMBER_FAILED):
                 whom = [proc.rank for proc in find(one.infos, a.EVENT_CUSTOM_RANGE).items]
-                self.failures.append((shell, one.source.rank, find(one.infos, a.GROUP_ID), whom))
+                told = self.failures if one.status == Status.GROUP_LEADER_FAILED else self.missed
+                told.append((shell, one.source.rank, find(one.infos, a.GROUP_ID), whom))
         super().perform(shell, effects)
 
     def make(self, *leading: int) -> None:
@@ -124,3 +126,31 @@ def test_of_several_members_on_a_node_nobody_knows_which_one_leads() -> None:
     network.exit(2, 9)
     network.run()
     assert network.failures == [(0, 2, "g", [0, 1])]
+
+
+def test_who_invites_is_told_of_those_who_can_join_no_more() -> None:
+    network = Led([1, 1, 1, 1, 1])
+    for rank in range(5):
+        network.connect(rank)
+    network.event(0, Status.GROUP_INVITED, "g", 0, 1, 2, 3, 4)
+    network.exit(1, 9)
+    network.finalize(2)
+    network.exit(2, 0)
+    network.run()
+    assert network.missed == [(0, 1, "g", [0]), (0, 2, "g", [0])]
+    network.lose(3)
+    network.run()
+    assert network.missed[2:] == [(0, 3, "g", [0])]
+    network.event(0, Status.GROUP_CONSTRUCT_COMPLETE, "g", 0, 4)
+    network.exit(4, 9)
+    network.run()
+    assert len(network.missed) == 3 and network.failures == []
+
+
+def test_who_declined_is_not_missed() -> None:
+    network = Led([1, 1, 1])
+    network.event(0, Status.GROUP_INVITED, "g", 0, 1, 2)
+    network.event(1, Status.GROUP_INVITE_DECLINED, "g", 0)
+    network.exit(1, 9)
+    network.run()
+    assert network.missed == []

@@ -68,6 +68,16 @@ def test_a_member_that_dies_first_ends_it(job: Launch, library: list[str]) -> No
     assert result.lines == [f"{rank} PMIX_ERR_PROC_TERM_WO_SYNC" for rank in range(2)]
 
 
+def test_who_constructs_hears_of_a_member_that_died_first(job: Launch, library: list[str]) -> None:
+    result = job.run("-N3", "-n3", *ON, *library, sys.executable, CLIENT, "missed", code=3)
+    assert result.lines == [f"{rank} PMIX_ERR_PROC_TERM_WO_SYNC 2 missed 2" for rank in range(2)]
+
+
+def test_who_invites_hears_of_a_member_that_dies_before_it_joins(job: Launch, library: list[str]) -> None:
+    result = job.run("-N2", "-n3", *ON, *library, sys.executable, CLIENT, "awaited", code=3)
+    assert result.lines == ["0 PMIX_GROUP_MEMBER_FAILED 2 awaited"]
+
+
 def test_a_member_that_dies_later_is_told(job: Launch, library: list[str]) -> None:
     result = job.run("-N2", "-n3", *ON, *library, sys.executable, CLIENT, "told", code=3)
     assert result.lines == [f"{rank} PMIX_GROUP_MEMBER_FAILED 2 told" for rank in range(2)]

@@ -110,7 +110,15 @@ def connections(host: Host) -> Connections:
 def groups(host: Host) -> Groups:
     from fluxpmix.host.group import Groups
 
-    return Groups(host.collectives, host.directory, host.home, host.rank, host.default_timeout, host.get(events))
+    return Groups(
+        host.collectives,
+        host.directory,
+        host.home,
+        host.rank,
+        host.default_timeout,
+        host.get(events),
+        ended=lambda: host.get(failures).ended,
+    )
 
 
 def spawns(host: Host) -> Spawns:

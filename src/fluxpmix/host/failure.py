@@ -77,7 +77,7 @@ class Failures(Capability):
         self._aborting: set[int] = set()
         self._killed: set[int] = set()  # by job control
         self._alive = set(directory.numbers_on(me))
-        self._ended: set[int] = set()  # as far as this shell has heard
+        self._ended: dict[int, None] = {}  # as this shell has heard of it, in that order
         self._left = {0: job.size}  # by job (its first number): processes that have not ended
         self._statuses: dict[int, tuple[int, int, int]] = {}  # by job, of the first failure: status, number, exit code
         self._watchers: dict[int, Proc] = {}  # by job: who wants to hear of its end
@@ -93,13 +93,13 @@ class Failures(Capability):
 
     @property
     def ended(self) -> Sequence[int]:
-        """The processes that have ended, as far as has been heard here."""
+        """The processes that have ended, as far as and in the order in which that has been heard here."""
         return tuple(self._ended)
 
     def know(self, ended: Iterable[int]) -> None:
         """These ended before this shell was there."""
         for number in ended:
-            self._ended.add(number)
+            self._ended[number] = None
             self._left[self._directory.member_of(number).first] -= 1
 
     def has_left(self, shell: int, now: float, out: list[Effect]) -> bool:
@@ -107,7 +107,7 @@ class Failures(Capability):
         if max(shell, self._me) < len(self._directory.first.shells):
             return False
         self._flush(now, out)
-        return self._ended.issuperset(self._directory.numbers_on(shell))
+        return self._ended.keys() >= set(self._directory.numbers_on(shell))
 
     def running(self, shell: int) -> int:
         """Count the processes of a shell that have not ended, as far as has been heard here."""
@@ -257,7 +257,7 @@ class Failures(Capability):
         rank, status, code, _ = end
         if rank in self._ended:
             return
-        self._ended.add(rank)
+        self._ended[rank] = None
         try:
             member = self._directory.member_of(rank)
         except LookupError:  # of a job that came to nothing

@@ -15,7 +15,7 @@ are asked who.
 from __future__ import annotations
 
 from _blake2 import blake2b  # see `collective.py`
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from fluxpmix.host import wire
 from fluxpmix.host.bonds import Bond, Bonds, event
@@ -29,6 +29,7 @@ from fluxpmix.host.event import Events
 from fluxpmix.host.frames import NO_DIGEST, Message, Tag, encode
 from fluxpmix.host.invitation import Invitations
 from fluxpmix.host.leader import Leaders
+from fluxpmix.host.missed import Missed
 from fluxpmix.job import idset
 from fluxpmix.job.model import Job
 from fluxpmix.pmix import attributes
@@ -104,7 +105,9 @@ class Groups(Capability):
         me: int,
         default_timeout: float | None,
         events: Events,
+        ended: Callable[[], Iterable[int]] = tuple,
     ) -> None:
+        """`ended()` are the processes that have ended, as far as is known here."""
         self._collectives = collectives
         self._directory = directory
         self._job = job
@@ -119,19 +122,19 @@ class Groups(Capability):
         self._lost: set[int] = set()
         self._invitations = Invitations(directory, me)
         self._leaders = Leaders(directory, me, events)
+        self._missed = Missed(directory, me, events, ended, self._lost)
 
     @property
     def idle(self) -> bool:
-        return self._bonds.idle and not self._failed and not self._asked
+        return self._bonds.idle and not self._failed and not self._asked and not self._missed
 
     @property
     def deadline(self) -> float | None:
         if self._failed:
             return 0.0
-        if not self._asked:
-            return self._bonds.deadline
-        ends = [one.attempt.deadline for one in self._asked.values() if one.attempt.deadline is not None]
-        return min([*ends, *([] if self._bonds.deadline is None else [self._bonds.deadline])], default=None)
+        ends = [one.attempt.deadline for one in self._asked.values()]
+        ends += (self._bonds.deadline, self._missed.deadline)
+        return min((end for end in ends if end is not None), default=None)
 
     @property
     def groups(self) -> dict[str, tuple[Proc, ...]]:
@@ -191,6 +194,8 @@ class Groups(Capability):
             attempt.last = status
             self._failed.append(attempt)
             return Log(Level.DEBUG, f"group {attempt.name}: is anybody gone?")
+        if status in _DEATHS and attempt.entry is not None:
+            self._missed.note(attempt.name, attempt.procs, attempt.entry.leader)
         if status != SUCCESS or attempt.bond is None:
             return self._fail(attempt, status)
         try:
@@ -332,7 +337,7 @@ class Groups(Capability):
             self._bonds.left(_key(name), source)
 
     def finalized(self, rank: int, now: float, out: list[Effect]) -> None:
-        self._leaders.finalized(rank)
+        self._leaders.finalized(rank, out)
 
     def exited(self, rank: int, wait_status: int, now: float, out: list[Effect]) -> None:
         self._bonds.exited(rank, out)
@@ -352,6 +357,7 @@ class Groups(Capability):
 
     def tick(self, now: float, out: list[Effect]) -> None:
         self._bonds.tick(out)
+        self._missed.tick(now, out)
         failed, self._failed = self._failed, []
         for attempt in failed:
             self._ask(attempt, now, out)
@@ -368,6 +374,7 @@ class Groups(Capability):
         self._bonds.clear()
         self._invitations.clear()
         self._leaders.clear()
+        self._missed.clear()
 
 
 def _told(bond: Bond, status: int, affected: Proc, targets: Sequence[Proc]) -> Notify:

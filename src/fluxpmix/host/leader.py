@@ -3,6 +3,7 @@
 `group.py` holds one `Leaders`. Who invites to a group leads it, from the invitation on; of those who construct one
 together each that says so (PMIX_GROUP_LEADER). Where a leader ends without having left or finalized, its shell raises
 PMIX_GROUP_LEADER_FAILED for the other members, invited ones too; of a shell that is lost, each shell tells its own.
+As long as a group is only invited to, its leader is told likewise who can join no more (PMIX_GROUP_MEMBER_FAILED).
 
 The Standard has a process become leader by what its event handler returns, which no libpmix hands to a server: here it
 raises PMIX_GROUP_LEADER_SELECTED itself, for the members, with the group's PMIX_GROUP_ID.
@@ -21,13 +22,14 @@ from fluxpmix.pmix.types import Info, Infos, Proc, find
 
 
 class _Led:
-    """A group that has leaders; processes by number."""
+    """A group that has leaders; processes by number. `invites`: not all who are invited have joined."""
 
-    __slots__ = ("leaders", "members")
+    __slots__ = ("invites", "leaders", "members")
 
-    def __init__(self, members: Iterable[int], leaders: Iterable[int]) -> None:
+    def __init__(self, members: Iterable[int], leaders: Iterable[int], invites: bool) -> None:
         self.members = set(members)
         self.leaders = set(leaders)
+        self.invites = invites
 
 
 class Leaders:
@@ -42,9 +44,9 @@ class Leaders:
     def __len__(self) -> int:
         return len(self._led)
 
-    def led(self, name: str, members: Iterable[int], leaders: Iterable[int]) -> None:
-        """A group of these members is there, or being made, and led by these."""
-        self._led[name] = _Led(members, leaders)
+    def led(self, name: str, members: Iterable[int], leaders: Iterable[int], invites: bool = False) -> None:
+        """A group of these members is there, or they are invited to it, and it is led by these."""
+        self._led[name] = _Led(members, leaders, invites)
         self._drop_others()
 
     def forget(self, name: str) -> None:
@@ -61,7 +63,8 @@ class Leaders:
             if status in (Status.GROUP_INVITED, Status.GROUP_CONSTRUCT_COMPLETE):
                 others = self._directory.expand(targets(infos))
                 if others:
-                    self.led(name, {number, *map(self._directory.number, others)}, {number})
+                    members = {number, *map(self._directory.number, others)}
+                    self.led(name, members, {number}, status == Status.GROUP_INVITED)
             elif status == Status.GROUP_LEADER_SELECTED:
                 group = self._led.get(name)
                 if group is not None and number in group.members:
@@ -73,9 +76,10 @@ class Leaders:
         except UnknownProc:
             return
 
-    def finalized(self, number: int) -> None:
-        """A process of this shell ends in good order: it leads nothing, and nobody need be told."""
-        for name in list(self._led):
+    def finalized(self, number: int, out: list[Effect]) -> None:
+        """A process of this shell ends in good order: it leads nothing, and nobody need be told but who awaits it."""
+        for name, group in list(self._led.items()):
+            self._tell_leaders(group, name, number, out)
             self._leave(number, name)
 
     def exited(self, number: int, out: list[Effect]) -> None:
@@ -86,6 +90,7 @@ class Leaders:
                 if rest:
                     infos = _facts(name, self._directory.proc(number))
                     self._events.tell_some(_FAILED, self._directory.proc(number), rest, infos, out)
+            self._tell_leaders(group, name, number, out)
             self._leave(number, name)
 
     def shell_lost(self, shell: int, out: list[Effect]) -> None:
@@ -96,6 +101,8 @@ class Leaders:
             for number in sorted(gone & group.leaders) if here else ():
                 infos = _facts(name, self._directory.proc(number))
                 self._events.tell_here(_FAILED, self._directory.proc(number), here, infos, out)
+            for number in sorted(gone & group.members):
+                self._tell_leaders(group, name, number, out, here=True)
             for number in gone & group.members:
                 self._leave(number, name)
 
@@ -104,6 +111,13 @@ class Leaders:
         self._led.clear()
 
     # -- inside ------------------------------------------------------------------------------------
+
+    def _tell_leaders(self, group: _Led, name: str, number: int, out: list[Effect], here: bool = False) -> None:
+        """Tell who leads a group that is invited to (`here`: on this shell) of one that will never join."""
+        leaders = [each for each in sorted(group.leaders) if not here or self._is_here(each)]
+        if group.invites and number in group.members - group.leaders and leaders:
+            proc, tell = self._directory.proc(number), self._events.tell_here if here else self._events.tell_some
+            tell(_MEMBER_FAILED, proc, list(map(self._directory.proc, leaders)), _facts(name, proc), out)
 
     def _rest(self, group: _Led, gone: set[int]) -> list[Proc]:
         return [self._directory.proc(number) for number in sorted(group.members - gone)]
@@ -125,11 +139,12 @@ class Leaders:
 
 
 _FAILED = int(Status.GROUP_LEADER_FAILED)
+_MEMBER_FAILED = int(Status.GROUP_MEMBER_FAILED)
 
 
-def _facts(name: str, leader: Proc) -> tuple[Info, ...]:
+def _facts(name: str, affected: Proc) -> tuple[Info, ...]:
     return (
         Info(attributes.GROUP_ID, name),
-        Info(attributes.EVENT_AFFECTED_PROC, leader),
+        Info(attributes.EVENT_AFFECTED_PROC, affected),
         Info(attributes.EVENT_NON_DEFAULT, True),
     )
