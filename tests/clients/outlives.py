@@ -188,6 +188,12 @@ class Survivor:
         spawn_survivors(self.client, directory, "again", 1, operations[: operations.index("again")], [Info(NODES, 1)])
         return "spawned"
 
+    def fails(self) -> str:
+        """Spawn what ends with an error, where there is room beside this job's own processes."""
+        if self.me != self.last:
+            return "not here"
+        return "spawned" if self.client.spawn([AppSpec("sh", ("sh", "-c", "exit 7"))]) else "not spawned"
+
     def try_all(self, names: list[str]) -> None:
         for name in names:
             try:

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from instance import CLIENTS, Instance
-from test_flux_own_jobs import NODES, latest, printed
+from test_flux_own_jobs import NODES, ended, latest, printed
 
 pytestmark = pytest.mark.flux
 CLIENT = (sys.executable, CLIENTS / "outlives.py")
@@ -87,4 +87,18 @@ def test_a_job_that_is_started_by_hand_joins_whoever_has_taken_over(two: Instanc
 def test_within_the_first_job_nothing_changes(two: Instance) -> None:
     (two.directory / "go").touch()  # they hear of the end
     words = (*CLIENT, "first", two.directory, 2, ALL, "pmix.mapby=node")
-    assert sorted(two.run("-N2", "-n2", "-o", "pmix.oversubscribe=on", *words).lines) == expected(2)
+    result = two.run("-N2", "-n2", "-o", "pmix.oversubscribe=on", *words)
+    assert sorted(result.lines) == expected(2)
+    assert sorted(line for line in result.err.splitlines() if "waits for resources" not in line) == [
+        "logged by 0",
+        "logged by 1",
+    ]
+
+
+def test_how_spawned_tasks_end_counts_for_the_job_that_spawned_them(two: Instance) -> None:
+    """The first job is over, and so are its processes: that is no end of this one's."""
+    shared = ("-o", "pmix.oversubscribe=on")
+    two.run("-n1", *shared, *CLIENT, "first", two.directory, 1, "fails", f"{NODES}=1")
+    child, parent = latest(two, 2)
+    go(two, parent, "go")
+    assert ended(two, child) == "7 task 10.0 exited with exit code 7"

@@ -113,7 +113,7 @@ class ShellCarrier:
         if self._spawned is None:
             from fluxpmix.shell.flux.spawned import SpawnedTasks
 
-            self._spawned = SpawnedTasks(self._api, self.rank, self._live(), self._a_task_of_the_job)
+            self._spawned = SpawnedTasks(self._api, self.rank, self._first, self._live(), self._a_task_of_the_job)
         self._spawned.find(launch)
 
     def start_tasks(self, launch: Launch) -> None:
@@ -181,6 +181,8 @@ class ShellCarrier:
 
     def _output(self, rank: int, stream: int, data: bytes) -> None:
         """Show text as task `rank` had printed it: labelled, and in the file that the job has for it."""
+        if self._spawned is not None and self._spawned.log(rank, stream, data):
+            return
         rank -= self._first
         if not self._api.write_output(rank, "stderr" if stream == 2 else "stdout", data):
             line = data.decode("utf-8", "replace").rstrip("\n")

@@ -42,10 +42,14 @@ _HOLD = "pmix-spawned"
 class SpawnedTasks:
     """Those of one shell."""
 
-    def __init__(self, api: Shell, shell: int, driver: Driver, own_task: Callable[[], int | None]) -> None:
-        """`own_task` returns a task of the job's own that runs here, None where there is none left."""
+    def __init__(self, api: Shell, shell: int, first: int, driver: Driver, own_task: Callable[[], int | None]) -> None:
+        """`first` is the number of the job's own rank 0.
+
+        `own_task` returns a task of the job's own that runs here, None where there is none left.
+        """
         self._api = api
         self._shell = shell
+        self._first = first
         self._driver = driver
         self._output = SpawnedOutput(api, own_task)
         self._output.on_room = self._listen
@@ -170,6 +174,12 @@ class SpawnedTasks:
 
     # -- while they run ----------------------------------------------------------------------------------
 
+    def log(self, number: int, stream: int, data: bytes) -> bool:
+        """Show what a task logs with its output. Returns whether it is one of these."""
+        if number in self._tasks:
+            self._output.write(self._tasks[number][0], stream, data)
+        return number in self._tasks
+
     def signal(self, signum: int, numbers: Collection[int] | None) -> None:
         """Send a signal to these of the tasks (None: to all)."""
         if self._settling is not None and numbers is None:
@@ -184,7 +194,7 @@ class SpawnedTasks:
         timer = self._timers.pop(first, None)
         if timer is not None:
             self._api.stop_watching(timer)
-        self._parent_ended = self._parent_ended or not first
+        self._parent_ended = self._parent_ended or first == self._first
         if self._jobs.pop(first, None) is not None:
             self._api.release(_HOLD)
         self._settle()
