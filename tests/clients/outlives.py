@@ -1,6 +1,7 @@
 """A job that spawns another (PMIX_SPAWN_CHILD_SEP) and ends; the other then tries all that PMIx has.
 
     outlives.py first DIRECTORY COUNT OPERATIONS KEY=VALUE ...   the first job, with directives for the spawn
+    outlives.py stays DIRECTORY COUNT OPERATIONS KEY=VALUE ...   the same, but it has to be ended
     outlives.py survive DIRECTORY GO OPERATIONS ...              the other: it goes on once a file GO is there
 
 Each process of the second prints what came of each operation. One of these, `again`, is to spawn a third, which goes on
@@ -224,6 +225,9 @@ def first(client: Client, directory: str, count: int, operations: list[str], wor
         client.publish({"of the session": "kept", a.PERSISTENCE: int(Persistence.SESSION)})
         client.publish({"of the first": "its own", a.PERSISTENCE: int(Persistence.APPLICATION)})
         spawn_survivors(client, directory, "go", count, operations, directives(words))
+    if sys.argv[1] == "stays":
+        say("begun")
+        time.sleep(1000)
     client.fence()
 
 
@@ -240,7 +244,7 @@ def survive(client: Client, directory: str, go: str, operations: list[str]) -> N
 def main() -> None:
     role, *words = sys.argv[1:]
     with Client() as client:
-        if role == "first":
+        if role in ("first", "stays"):
             directory, count, operations, *more = words
             first(client, directory, int(count), operations.split(","), more)
         elif role == "survive":

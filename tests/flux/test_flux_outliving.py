@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+from pathlib import Path
 
 import pytest
 from instance import CLIENTS, Instance
@@ -58,6 +61,36 @@ def test_a_flux_job_keeps_all_that_it_has_when_the_first_job_is_over(two: Instan
     child, parent = latest(two, 2)
     go(two, parent, "go")
     assert printed(two, child) == expected(2)
+
+
+@pytest.mark.parametrize("way", ["cancelled", "killed"])
+def test_a_first_job_that_is_ended_takes_nothing_along_but_what_a_killed_shell_kept(two: Instance, way: str) -> None:
+    names = [name for name in ALL.split(",") if name not in ("parents_end", "published")]
+    words = (*CLIENT, "stays", two.directory, 2, ",".join([*names, "published"]), f"{NODES}=2")
+    job = two.start("-n1", "-o", "pmix.oversubscribe=on", *words)
+    two.until(lambda: len(two.flux("jobs", "-n", "-o", "{id}").split()) == 2, "there is no child")
+    child, parent = latest(two, 2)
+    two.until(lambda: "begun" in two.flux("job", "eventlog", "-p", "output", parent), "the child did not begin")
+    if way == "cancelled":
+        two.flux("cancel", parent)
+    else:
+        (shell,) = [pid for pid in two.processes("flux-shell") if parent.encode() in command_of(pid)]
+        os.kill(shell, signal.SIGKILL)
+    two.finish(job, code=143 if way == "cancelled" else 137)
+    go(two, parent, "go")
+    wanted = [line for line in expected(2) if "parents_end" not in line]
+    if way == "killed":
+        wanted = [
+            line.split(" published:")[0] + " published: PMIX_ERR_TIMEOUT" if "published: [" in line else line
+            for line in wanted
+        ]
+    assert printed(two, child) == sorted(wanted)
+    if way == "killed":
+        two.clean_up_after_a_killed_shell()
+
+
+def command_of(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def test_each_takes_over_from_the_one_before(two: Instance) -> None:
