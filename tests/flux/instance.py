@@ -57,6 +57,7 @@ class Instance:
         assert self._broker.stdout is not None
         self.uri = self._broker.stdout.readline().strip()
         assert self.uri, "the instance did not start"
+        self._shared = set(os.listdir("/dev/shm"))
 
     def environment(self, **more: str) -> dict[str, str]:
         kept = ("PATH", "HOME", "LD_LIBRARY_PATH")
@@ -156,14 +157,33 @@ class Instance:
             found[int(uri.rpartition(b"local-")[2])] = pid
         return found
 
+    def started(self) -> dict[int, str]:
+        """The processes of jobs, tasks and what shells have started, by their environment; shells are none of these."""
+        found = {}
+        for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+            try:
+                variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+                words = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+            except OSError:
+                continue
+            if f"FLUXPMIX_INSTANCE={self.mark}".encode() in variables and (
+                "fluxpmix.shell.flux.starter" in words or any(each.startswith(b"FLUX_TASK_RANK=") for each in variables)
+            ):
+                found[pid] = words
+        return found
+
     def check(self) -> None:
-        """Nothing of a job may be left: no shell and no file."""
+        """Nothing of a job may be left: no process, file or shared memory."""
         for child in list(self.children):
             child.kill()
             child.communicate()
             self.children.remove(child)
         self.until(lambda: not self.processes("flux-shell"), f"shells are left: {self.shells()}")
         self.until(lambda: not self.leftovers(), f"left: {self.leftovers()}")
+        self.until(lambda: not self.started(), f"processes are left: {self.started()}")
+        # Other jobs on this machine may come and go meanwhile: what stays is ours.
+        fresh = set(os.listdir("/dev/shm")) - self._shared
+        self.until(lambda: not fresh & set(os.listdir("/dev/shm")), f"shared memory is left: {sorted(fresh)}")
 
     def leftovers(self) -> list[str]:
         """Directories of jobs; all that libpmix and Open MPI put into files lies below them."""
@@ -172,11 +192,9 @@ class Instance:
     def clean_up_after_a_killed_shell(self) -> None:
         """Remove the directory that only a shell removes that is alive to do it, and end the tasks that it had."""
         self.until(lambda: not self.processes("flux-shell"), f"shells are left: {self.shells()}")
-        for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
-            with suppress(OSError):
-                environment = Path(f"/proc/{pid}/environ").read_bytes()
-                if f"FLUXPMIX_INSTANCE={self.mark}".encode() in environment and b"\0FLUX_TASK_RANK=" in environment:
-                    os.kill(pid, signal.SIGKILL)
+        for pid in self.started():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         for path in self.leftovers():
             shutil.rmtree(path)
 

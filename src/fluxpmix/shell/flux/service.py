@@ -231,7 +231,9 @@ class Leaving:
         self._awaited.discard(shell)
         self._check()
 
-    def _released(self, _error: int, _payload: bytes) -> None:
+    def _released(self, error: int, _payload: bytes) -> None:
+        if error:  # Flux tells nobody that the first shell is gone
+            self._lost(0, "it has left")
         self._awaited.clear()
         self._check()
 

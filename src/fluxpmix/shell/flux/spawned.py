@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Sequence
 from struct import Struct
 
 from fluxpmix.host.effects import Launch, Level
-from fluxpmix.pmix.light import partial, signal
+from fluxpmix.pmix.light import partial, signal, suppress
 from fluxpmix.shell.flux.api import Shell
 from fluxpmix.shell.flux.exitpolicy import ExitPolicy
 from fluxpmix.shell.flux.spawnedoutput import SpawnedOutput
@@ -61,6 +61,7 @@ class SpawnedTasks:
         self._showings: dict[int, Showing] = {}  # by number, of those whose output is not shown as it comes
         self._files: OutputFiles | None = None  # since output goes to some
         self._running: set[int] = set()
+        self._pids: dict[int, int] = {}  # of those that have started: each leads a group
         self._dropped: set[int] = set()  # first numbers
         self._failed: tuple[int, str] = (0, "")  # exit code, and why
         self._parent_ended = False
@@ -298,6 +299,7 @@ class SpawnedTasks:
 
     def _take(self, kind: int, number: int, *values: Any) -> None:
         if kind == STARTED:
+            (self._pids[number],) = values
             self._driver.task_started(number, *values)
         elif kind == OUTPUT:
             showing = self._showings.get(number)
@@ -310,6 +312,7 @@ class SpawnedTasks:
 
     def _exited(self, number: int, wait_status: int) -> None:
         self._running.discard(number)
+        self._pids.pop(number, None)
         name, first = self._tasks[number]
         code = tasks.exit_code(wait_status)
         signum = wait_status & 0x7F
@@ -335,10 +338,13 @@ class SpawnedTasks:
         self._settle()
 
     def _helper_gone(self) -> None:
-        """The helper was killed, and all its tasks with it."""
+        """The helper was killed: so are its tasks, which nobody looks after any more."""
         for watcher in self._watchers[:1]:
             self._api.stop_watching(watcher)
         del self._watchers[:1]
+        for pid in self._pids.values():
+            with suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
         for number in sorted(self._running):
             self._exited(number, int(signal.SIGKILL))
         for number in sorted(self._tasks):

@@ -41,6 +41,7 @@ class Starter:
         import _socket
 
         self._reactor = Reactor()
+        os.set_inheritable(fd, False)  # a task that had it would keep the plugin from seeing that this process is gone
         self._control = Control(self._reactor, _socket.socket(fileno=fd), self._message, self._plugin_gone)
         self._pids: dict[int, int] = {}  # by number
         self._numbers: dict[int, int] = {}  # by process
