@@ -28,6 +28,20 @@ def worker() -> None:
     parent.Disconnect()
 
 
+def multiple() -> None:
+    """Spawn two commands as one job (MPI_Comm_spawn_multiple)."""
+    arguments = [[__file__, "part", name] for name in ("first", "second")]
+    parts = MPI.COMM_SELF.Spawn_multiple([sys.executable] * 2, arguments, [1, 2])
+    print(parts.gather(None, root=MPI.ROOT), flush=True)
+    parts.Disconnect()
+
+
+def part() -> None:
+    parent = MPI.Comm.Get_parent()
+    parent.gather((sys.argv[2], MPI.COMM_WORLD.rank, MPI.COMM_WORLD.size), root=0)
+    parent.Disconnect()
+
+
 def pool() -> None:
     from mpi4py.futures import MPIPoolExecutor
 

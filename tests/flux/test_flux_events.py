@@ -10,8 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from installed import find_libpmix as libpmix
 from instance import CLIENTS, Instance
-from launching import ENDS_HEARD, models_heard
+from launching import ENDS_HEARD, models_heard, strays_seen
+from test_failures_survived import survive
 
 pytestmark = pytest.mark.flux
 KEEP_GOING = ("-o", "exit-timeout=none")
@@ -141,3 +143,20 @@ def test_tasks_hear_of_a_lost_broker_and_of_those_that_were_under_it(plugin: Pat
         three.clean_up_after_a_killed_shell()
     finally:
         three.close()
+
+
+def test_processes_that_are_gone_or_never_were_are_answered_for(two: Instance, server: str) -> None:
+    result = two.run("-N2", "-n4", *KEEP_GOING, *library(server), sys.executable, CLIENTS / "strays.py")
+    lines, log = strays_seen("4.2" if server == libpmix("4.2") else "later")
+    said = [line for line in result.err.splitlines() if "is not known here" in line]
+    assert result.lines == lines and len(said) == len(log), result
+    assert all(line.endswith(each) for line, each in zip(said, log, strict=True)), result
+
+
+@pytest.mark.mpi5
+@pytest.mark.parametrize("victim", [0, 3])
+def test_an_allreduce_loop_that_loses_a_rank_shrinks_and_finishes(two: Instance, tmp_path: Path, victim: int) -> None:
+    """Open MPI 5 with fault tolerance on (MPIX_Comm_revoke, MPIX_Comm_shrink, MPIX_Comm_agree)."""
+    words = (*KEEP_GOING, "--env=OMPI_MCA_mpi_ft_enable=1", survive(tmp_path), victim)
+    result = two.run("-N2", "-n4", *words, code=137)
+    assert result.lines == [f"{rank} 3 3" for rank in range(4) if rank != victim]

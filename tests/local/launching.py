@@ -211,3 +211,14 @@ def models_heard(rank: int, mpi: bool = False) -> str:
     """What a rank of `clients/models.py` prints: each model of its own once, and the one that rank 0 tells all."""
     texts = [f"{rank}:TASKS,ours,1.2,None", f"{rank}:OPENMP,gomp,None,pthread", "0:MPI,all,None,None"]
     return " ".join([str(rank), *sorted([*texts, *([f"{rank}:MPI,OpenMPI,VERSION,PTHREAD"] if mpi else [])])])
+
+
+def strays_seen(server: str) -> tuple[list[str], list[str]]:
+    """What `clients/strays.py` prints, sorted, and what the job's log says meanwhile, without the namespace."""
+    told = {"gone": "done", "no rank": "PMIX_ERR_BAD_PARAM", "no job": "PMIX_ERR_NOT_FOUND", "one": "done"}
+    if server == "4.2":  # it does not hand on what the host says
+        told = dict.fromkeys(told, "done")
+    lines = [f"tell {whom} {what}" for whom, what in told.items()]
+    lines += [f"kill {whom} PMIX_ERR_NOT_FOUND" for whom in ("gone", "no rank", "no job")]
+    log = [f"{who} is not known here" for who in ("9", "no.such.job:0") for _ in ("tell", "kill")]
+    return sorted([*lines, "1 all one", "2 all"]), log

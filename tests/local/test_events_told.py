@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from installed import VERSIONS
-from launching import CLIENTS, ENDS_HEARD, Launch, libpmix, models_heard
+from launching import CLIENTS, ENDS_HEARD, Launch, libpmix, models_heard, strays_seen
 
 CLIENT = CLIENTS / "event.py"
 
@@ -52,3 +52,12 @@ def test_every_kind_of_end_is_told_once_to_each_listener_with_what_the_standard_
 def test_a_model_is_declared_to_its_own_process_or_to_whom_it_is_said(job: Launch, version: str) -> None:
     result = job.run("-N2", "-n3", *library(version), sys.executable, CLIENTS / "models.py")
     assert result.lines == [models_heard(rank) for rank in range(3)]
+
+
+def test_processes_that_are_gone_or_never_were_are_answered_for(job: Launch, version: str) -> None:
+    words = (sys.executable, CLIENTS / "strays.py")
+    result = job.run("-N2", "-n4", "-o", "exit-timeout=none", *library(version), *words)
+    lines, log = strays_seen(version)
+    said = result.err.splitlines()
+    assert result.lines == lines and len(said) == len(log), result
+    assert all(line.endswith(each) for line, each in zip(said, log, strict=True)), result

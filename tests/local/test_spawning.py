@@ -213,6 +213,7 @@ def test_open_mpi_4_1_spawns(job: Launch, tmp_path: Path, nodes: int, tasks: int
 
 DYNAMIC = {
     "master": ["turn 0: 3.142", "turn 1: 3.142"],
+    "multiple": ["[('first', 0, 3), ('second', 1, 3), ('second', 2, 3)]"],
     "pool": ["[1, 2, 3, 4, 5, 6, 7, 8]"],
     "grows": [f"{sum(number * number for number in range(30))} 3"],
     "names": ["['hello from the one that connects', 'hello from the one that accepts']"],
