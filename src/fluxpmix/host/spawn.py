@@ -1,10 +1,9 @@
 """PMIx_Spawn: new jobs, started by the shells that run. Standard 4.2, section 11.2, and 17.3.13.
 
-`host.py` hands over each Spawn upcall. The first shell decides (`deciding.py`), or whose turn it is when the first
-job is over (`succession.py`). All shells learn of the job and
-register it with their libpmix, for any process may come to talk to it; when all have, those with processes of it start
-them; when they have, the asker is answered. A spawned job counts as connected to its parent: each hears of the
-other's failures.
+`host.py` hands over each Spawn upcall. The first shell decides (`deciding.py`), or whose turn it is when the first job
+is over (`succession.py`). All shells learn of the job and register it with their libpmix, for any process may come to
+talk to it; when all have, those with processes of it start them; when they have, the asker is answered. A spawned job
+counts as connected to its parent: each hears of the other's failures.
 
     SPAWN     to the first shell; operation: what; generation: the asker's token; block: proc, directives, apps
     SPAWNED   from it; generation: the token; status; block: the namespace
