@@ -230,12 +230,13 @@ class Listen(Record):
     """Tell the host what this shell's tasks print, or no longer (`on`).
 
     `size`, where it is given, is how much (bytes) may wait for a reader here that is slow; then what it
-    misses is the `oldest`, or what comes next.
+    misses is the `oldest`, or what comes next. `nobody`: the last reader here has gone.
     """
 
     on: bool
     size: int | None = None
     oldest: bool = False
+    nobody: bool = False
 
 
 class Forget(Record):

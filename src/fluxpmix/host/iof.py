@@ -5,7 +5,7 @@ it here from then on; libpmix gives it to those of its peers that asked. What ha
 `wants_output` says whether there is one. Who pulls libpmix does not say, nor whose pull ends; so the pulls of tools
 end when the last tool leaves, and others when as many have been stopped as there were.
 
-Input for tasks of other shells goes there, and the request is answered when all have taken it.
+Input for tasks of other shells goes there, and the request is answered when all have said whether they take it.
 
     WANT    this shell's wish, which replaces its last: ((number, ...), channels)
     OUTPUT  operation: the channel; generation: the number; block: what it printed, nothing at the stream's end
@@ -50,13 +50,19 @@ class _Pull(Record):
 class _Push:
     """Input that other shells are to take."""
 
-    __slots__ = ("deadline", "shells", "status", "upcall")
+    __slots__ = ("deadline", "shells", "status", "taken", "upcall")
 
     def __init__(self, upcall: int, shells: set[int], deadline: float | None) -> None:
         self.upcall = upcall
         self.shells = shells
         self.deadline = deadline
-        self.status = SUCCESS
+        self.taken = False  # by a task of any shell
+        self.status = SUCCESS  # the first that was another
+
+    @property
+    def answer(self) -> int:
+        """The status of all: success where one has taken it."""
+        return SUCCESS if self.taken else self.status
 
 
 class Forwarding(Capability):
@@ -226,6 +232,7 @@ class Forwarding(Capability):
                 wanted[shell] = (tuple(sorted({*before[0], *these})), before[1] | pull.channels)
         if not self._pulls:
             self._stopped = 0
+            out.append(Listen(self.wants_output, nobody=True))
         for shell in sorted({*wanted, *self._wished}):
             wish = wanted.get(shell, ((), 0))
             if shell == self._me:
@@ -300,10 +307,11 @@ class Forwarding(Capability):
     def _taken(self, token: int, shell: int, status: int, out: list[Effect]) -> None:
         one = self._pushes[token]
         one.shells.discard(shell)
+        one.taken = one.taken or status == SUCCESS
         one.status = one.status or status
         if not one.shells:
             del self._pushes[token]
-            out.append(Reply(one.upcall, one.status))
+            out.append(Reply(one.upcall, one.answer))
 
     def _are_mine(self, numbers: Any) -> bool:
         return type(numbers) is tuple and all(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from errno import ESRCH
 
 from fluxpmix.host.effects import Level
 from fluxpmix.pmix.record import Record
@@ -144,16 +145,15 @@ class Shell(Handle):
                 lib.kill_task(token, signum)
             token = lib.flux_shell_task_next(self._shell)
 
-    def feed(self, ranks: set[int], data: bytes) -> int:
-        """Write to the standard input of tasks of this shell, b"": close it. Returns to how many."""
+    def feed(self, rank: int, data: bytes) -> int:
+        """Write to the standard input of a task of this shell, b"": close it. Returns 0 or an errno."""
         lib = self.lib
-        fed = 0
         token = lib.flux_shell_task_first(self._shell)
         while token:
-            if self._task(token).rank in ranks:
-                fed += lib.feed_task(token, data, len(data)) >= 0
+            if self._task(token).rank == rank:
+                return 0 if lib.feed_task(token, data, len(data)) >= 0 else int(self.ffi.errno)
             token = lib.flux_shell_task_next(self._shell)
-        return fed
+        return ESRCH
 
     def on_kill(self, call: Callable[[int], None]) -> None:
         """Have `call(signal)` run when the job is to be signalled (flux job kill)."""

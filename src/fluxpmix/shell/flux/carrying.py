@@ -6,11 +6,11 @@ they are: jobs and tasks that are spawned, listening to what tasks print, asking
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from time import monotonic
 
 from fluxpmix.host.effects import Frame, Launch, Level
-from fluxpmix.pmix.status import Status
 from fluxpmix.shell.flux.api import Shell
 from fluxpmix.shell.flux.handle import ShellError
 from fluxpmix.shell.flux.timelimit import TimeLimit
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fluxpmix.shell.flux.mail import Mail
     from fluxpmix.shell.flux.service import Leaving
     from fluxpmix.shell.flux.spawned import SpawnedTasks
+    from fluxpmix.shell.flux.stdin import TaskInputs
 
 _NEVER = float("inf")
 
@@ -55,6 +56,8 @@ class ShellCarrier:
         self._deadline: float | None = None  # when the driver wants to be woken
         self._limit = TimeLimit(api)
         self._listening: Listening | None = None  # since somebody asked
+        self._ends: dict[int, tuple[int, int | None]] = {}  # by rank: `TaskInputs`
+        self._inputs: TaskInputs | None = None  # since somebody gave some
 
     @property
     def jobs(self) -> FluxJobs:
@@ -155,8 +158,13 @@ class ShellCarrier:
 
     def feed(self, numbers: Sequence[int], data: bytes) -> int:
         """Write to the standard input of tasks of this shell."""
-        fed = self._api.feed({number - self._first for number in numbers}, data)
-        return int(Status.SUCCESS if fed else Status.ERR_NOT_AVAILABLE)
+        if self._inputs is None:
+            from fluxpmix.shell.flux.stdin import TaskInputs
+
+            self._inputs = TaskInputs(self._api, self._ends)
+        ranks = (number - self._first for number in numbers)
+        # Those that the job has spawned read nothing.
+        return self._inputs.feed([rank for rank in ranks if rank in self._ranks and rank not in self._exited], data)
 
     # -- inside ------------------------------------------------------------------------------------
 
@@ -201,3 +209,12 @@ class ShellCarrier:
         if self._driver is None:
             raise ShellError("the PMIx server did not start")
         return self._driver
+
+
+def input_of(pid: int) -> int | None:
+    """Return the inode of the socket that a task has as its standard input, None where it has none, or not yet."""
+    try:
+        found, ours = os.stat(f"/proc/{pid}/fd/0"), os.fstat(0)
+    except OSError:
+        return None
+    return found.st_ino if found.st_mode & 0o170000 == 0o140000 and found.st_ino != ours.st_ino else None  # S_ISSOCK

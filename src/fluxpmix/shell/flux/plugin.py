@@ -31,7 +31,7 @@ from fluxpmix.shell.base import Driver
 from fluxpmix.shell.flux import joining, resources
 from fluxpmix.shell.flux import site as sites
 from fluxpmix.shell.flux.api import Shell
-from fluxpmix.shell.flux.carrying import ShellCarrier
+from fluxpmix.shell.flux.carrying import ShellCarrier, input_of
 from fluxpmix.shell.flux.exits import Exits
 from fluxpmix.shell.flux.handle import Request, ShellError, Wake
 from fluxpmix.shell.flux.joining import Facts
@@ -216,6 +216,7 @@ class Plugin(ShellCarrier):
             self._live().task_started(self._first + task.rank, task.pid)
             if self._exits is not None:
                 self._exits.watch(task.rank, task.pid)
+            self._ends[task.rank] = task.pid, input_of(task.pid)  # before it may close that
             if self._tracing:
                 self.log(Level.TRACE, f"task {task.rank} is process {task.pid}")
 
@@ -252,6 +253,8 @@ class Plugin(ShellCarrier):
             self._leaving.close()
         if self._listening is not None:
             self._listening.close()
+        if self._inputs is not None:
+            self._inputs.close()
         if self._spawned is not None:
             self._spawned.close()
         if self._jobs is not None:
