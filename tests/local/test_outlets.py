@@ -18,15 +18,19 @@ class Readers:
         self.got: list[bytes] = []
         self.hung_up: list[Proc] = []
         self.logs: list[str] = []
-        self.outlets = Outlets(lambda: dict(self.taken), self._send, self._hang_up, self._log)
+        self.outlets = Outlets(self._progress, self._send, self._hang_up, self._log)
         self.now = 0.0
 
     def _send(self, source: Proc, channel: int, data: Buffer) -> None:
         self.got.append(bytes(data))
 
-    def _hang_up(self, tool: Proc) -> None:
+    def _progress(self) -> dict[Proc, tuple[int, int]]:
+        return {tool: (taken, max(0, self.sent - taken)) for tool, taken in self.taken.items()}
+
+    def _hang_up(self, tool: Proc) -> bool:
         self.hung_up.append(tool)
         del self.taken[tool]
+        return True
 
     def _log(self, level: Level, message: str) -> None:
         self.logs.append(message)
@@ -109,3 +113,28 @@ def test_one_that_does_not_read_is_hung_up_on_where_another_does() -> None:
         readers.now += 0.1
     assert readers.hung_up == [Proc("slow", 0)]
     assert any("does not read" in line for line in readers.logs)
+
+
+def test_a_tool_that_wants_no_output_is_not_waited_for() -> None:
+    """It is connected, as flux-pmix ps is: libpmix has nothing for it, so nothing waits in the kernel either."""
+    readers = Readers("fast")
+    idle = Proc("idle", 0)
+    known = readers._progress
+    readers.outlets._progress = lambda: {**known(), idle: (0, 0)}
+    readers.print(CHUNK, 2000, reading=("fast",))
+    assert readers.sent == 2000 * len(CHUNK)
+    assert readers.outlets.dropped == 0 and not readers.hung_up
+
+
+def test_nothing_is_kept_for_readers_that_have_gone() -> None:
+    readers = Readers("slow")
+    readers.print(CHUNK, 1000)
+    assert readers.outlets.waiting and readers.outlets.dropped
+    readers.got.clear()
+    readers.taken.clear()
+    readers.outlets.pump(readers.now)
+    assert not readers.got, "libpmix would keep it for the next"
+    readers.outlets.forget()
+    readers.taken = {Proc("next", 0): 0}
+    readers.print(b"new\n", reading=("next",))
+    assert readers.got == [b"new\n"] and readers.outlets.deadline is None

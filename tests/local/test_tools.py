@@ -482,6 +482,18 @@ echo last
     assert (job.said / "out").stat().st_size > 66_000_000, "the job's own output is whole"
 
 
+@EACH
+def test_a_process_that_pulls_and_is_stopped_is_told_what_it_missed(job: Launch, server: str) -> None:
+    lines, width = 8000, 8000
+    words = ("-n2", "-o", f"libpmix={libpmix(server)}", f"--env=FLUXPMIX_LIBPMIX={libpmix(server)}")
+    result = job.run(*words, sys.executable, CLIENTS / "lazy.py", str(lines), str(width), job.said / "told")
+    assert len(result.out) == lines * width + len("last\n"), "the job's own output is whole"
+    found = re.search(r"heard (\d+) missed (\d+)", result.err)
+    assert found and int(found[2]) > 0, result.err
+    whole = int(found[1]) + int(found[1]) // (width - 1) + int(found[2])
+    assert whole == lines * width, "what was not heard is all that was missed"
+
+
 def test_a_job_ends_though_a_tool_never_reads(job: Launch) -> None:
     text = "touch $SAID/$FLUX_TASK_RANK; while ! test -e $SAID/go; do sleep 0.02; done; yes | head -c 40000000"
     log = job.said / "err"

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _kept: list[int] = []
 _TCP_INFO_BYTES = 136
 _BYTES_ACKED, _BYTES_RECEIVED = 120, 128  # of struct tcp_info, Linux 4.1 on
+_TIOCOUTQ = 0x5411
 _SIOCOUTQNSD = 0x894B
 _CLOSE_WAIT = 8  # tcpi_state, its first byte
 _PATIENCE = 10_000  # milliseconds
@@ -161,18 +162,25 @@ def bytes_sent(descriptor: int, ports: Collection[int]) -> int | None:
 
 def bytes_written(descriptor: int, ports: Collection[int]) -> tuple[int, int]:
     """Return how many bytes were written for that peer in all, and how many the kernel could not yet send."""
-    import fcntl
-    import termios
-
     taken = bytes_taken(descriptor, ports)
     if taken is None:
         return 0, 0
+    return taken + bytes_waiting(descriptor), _held(descriptor, _SIOCOUTQNSD)
+
+
+def bytes_waiting(descriptor: int) -> int:
+    """Return how many bytes that were written for that peer it has not taken yet."""
+    return _held(descriptor, _TIOCOUTQ)
+
+
+def _held(descriptor: int, what: int) -> int:
+    import fcntl
+
     try:
-        (waiting,) = unpack("i", fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)))
-        (unsent,) = unpack("i", fcntl.ioctl(descriptor, _SIOCOUTQNSD, bytes(4)))
+        (found,) = unpack("i", fcntl.ioctl(descriptor, what, bytes(4)))
     except OSError:
-        return 0, 0
-    return taken + waiting, unsent
+        return 0
+    return int(found)
 
 
 def _told(descriptor: int, ports: Collection[int], at: int) -> int | None:

@@ -8,7 +8,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from fluxpmix.pmix.admission import bytes_sent, bytes_taken, bytes_written, in_handshake, newcomer, sever, shut
+from fluxpmix.pmix.admission import (
+    bytes_sent,
+    bytes_taken,
+    bytes_waiting,
+    bytes_written,
+    in_handshake,
+    newcomer,
+    sever,
+    shut,
+)
 from fluxpmix.pmix.types import Proc
 
 TYPE_CHECKING = False
@@ -59,15 +68,19 @@ class Connections:
 
     # -- what goes over them -----------------------------------------------------------------------
 
-    def tool_progress(self) -> dict[Proc, int]:
-        """Return how many bytes each tool has taken so far; one that is gone is left out."""
+    def progress(self, lost: Callable[[Proc], None]) -> dict[Proc, tuple[int, int]]:
+        """Return how many bytes each tool and client has taken so far, and how many the kernel still holds for it.
+
+        Those that are gone are left out; `lost(tool)` is told: libpmix may say so much later.
+        """
         found = {}
-        for proc, connection in list(self._tools.items()):
+        for proc, connection in (*self._clients.items(), *self._tools.items()):
             taken = bytes_taken(connection, self.ports)
-            if taken is None:
-                self._tools.pop(proc, None)
-            else:
-                found[proc] = taken
+            if taken is not None:
+                found[proc] = taken, bytes_waiting(connection)
+            elif proc in self._tools:
+                del self._tools[proc]
+                lost(proc)
         return found
 
     def tools_written(self) -> tuple[int, int]:
@@ -85,11 +98,12 @@ class Connections:
 
     # -- how they end ------------------------------------------------------------------------------
 
-    def hang_up(self, tool: Proc) -> None:
-        """End the connection of a tool; libpmix hears of it as of one that has gone."""
+    def hang_up(self, tool: Proc) -> bool:
+        """End the connection of a tool, if it is one; libpmix hears of it as of one that has gone."""
         connection = self._tools.pop(tool, None)
         if connection is not None:
             shut(connection)
+        return connection is not None
 
 
 def cut(connection: int | None, on_error: Callable[[BaseException], None], *, let_in: bool = False) -> bool:

@@ -1,10 +1,11 @@
-"""What stands between tasks' output and the tools that pull it: a slow reader slows nobody, and takes no more memory.
+"""What stands between tasks' output and those that pull it: a slow reader slows nobody, and takes no more memory.
 
-libpmix takes whatever it is given for a tool and keeps it until the tool has read it, however much that is. The
-kernel knows how far each tool is (`pmix/server.py`), so this keeps count: what a tool has not read yet is with
+libpmix takes whatever it is given for a reader and keeps it until that has read it, however much that is. The
+kernel knows how far each is (`pmix/served.py`), so this keeps count: what a reader has not read yet is with
 libpmix up to half of the limit, then here up to the other half. Beyond that output is dropped, the oldest or the
 newest as the pull has asked, and once the reader has caught up it is told how much it has missed. Where several
-tools read at this shell, and one of them does not while others do, that one is hung up on instead.
+tools read at this shell, and one of them does not while others do, that one is hung up on instead. Who pulls libpmix
+does not say: a tool or a task for whom nothing waits in the kernel has read what there was for it, or wants nothing.
 """
 
 from __future__ import annotations
@@ -18,21 +19,23 @@ from fluxpmix.pmix.types import IofChannel, Proc
 LIMIT = 16 << 20  # bytes that may wait for the slowest reader, where no pull says another limit
 _LOOK = 1 << 16  # bytes between looks at how far readers are
 _PAUSE = 0.01  # seconds between attempts to send what waits
+_LONGEST_NEWS = 2.0  # seconds until the host knows that a tool has gone
 _LONGEST = 10.0  # seconds in which one of several readers must have read something
 
 
 class Outlets:
-    """The tools that read at one shell.
+    """Those that read at one shell.
 
-    `progress()` returns for each tool how many bytes it has taken in all; `send(source, channel, data)` gives
-    libpmix output for all of them; `hang_up(tool)` ends one.
+    `progress()` returns for each how many bytes it has taken in all, and how many the kernel holds that it has not;
+    `send(source, channel, data)` gives libpmix output for all of them; `hang_up(reader)` ends one, if it is a tool, and
+    returns whether it was.
     """
 
     def __init__(
         self,
-        progress: Callable[[], Mapping[Proc, int]],
+        progress: Callable[[], Mapping[Proc, tuple[int, int]]],
         send: Callable[[Proc, int, Buffer], None],
-        hang_up: Callable[[Proc], None],
+        hang_up: Callable[[Proc], bool],
         log: Callable[[Level, str], None],
     ) -> None:
         self._progress = progress
@@ -49,6 +52,7 @@ class Outlets:
         self._queued = 0
         self._missed: dict[tuple[Proc, int], int] = {}
         self.deadline: float | None = None
+        self._held_until = 0.0  # one that was behind has gone, and perhaps nobody is left to read
 
     @property
     def waiting(self) -> int:
@@ -59,7 +63,8 @@ class Outlets:
         """Give output to the tools, now or later, or drop it."""
         if self._sent - self._looked_at >= _LOOK or not self._read:
             self._look(now)
-        if not self._queue and not self._missed and self._behind() <= self.limit // 2:
+        free = now >= self._held_until and not self._queue and not self._missed
+        if free and self._behind() <= self.limit // 2:
             self._give(source, channel, data)
             return
         self._queue.append((source, channel, data))
@@ -70,6 +75,9 @@ class Outlets:
     def pump(self, now: float) -> None:
         """Give libpmix what waits here, as far as the slowest reader allows."""
         self._look(now)
+        if now < self._held_until:
+            self.deadline = now + _PAUSE
+            return
         while self._queue and self._behind() <= self.limit // 2:
             source, channel, data = self._queue.popleft()
             self._queued -= len(data)
@@ -81,6 +89,14 @@ class Outlets:
             for key in list(self._missed):
                 self._tell_missed(key)
         self.deadline = now + _PAUSE if self._queue or self._missed else None
+
+    def forget(self) -> None:
+        """Nobody reads any more: keep nothing for those that have gone."""
+        self._queue.clear()
+        self._missed.clear()
+        self._read.clear()
+        self._queued = 0
+        self.limit, self.drop_oldest, self.deadline, self._held_until = LIMIT, False, None, 0.0
 
     def end(self) -> None:
         """No more is given to anybody: say what was never read."""
@@ -103,13 +119,18 @@ class Outlets:
         fresh = self._sent - self._looked_at
         self._looked_at = self._sent
         before, self._read = self._read, {}
-        for tool, taken in found.items():
+        if self._queue and any(lag and tool not in found for tool, (_, lag, _) in before.items()):
+            # libpmix would keep for whoever comes next what nobody reads. The host knows soon whether that is so.
+            self._held_until = now + _LONGEST_NEWS
+        for tool, (taken, waiting) in found.items():
             if tool not in before:
                 self._read[tool] = (taken, 0, now)
                 continue
             was, lag, since = before[tool]
             # What it takes beside output (answers, headers) makes up for no output.
             lag = max(0, lag + fresh - (taken - was))
+            if not waiting:
+                lag = min(lag, fresh)  # libpmix may not have got to that yet
             self._read[tool] = (taken, lag, now if taken > was or not lag else since)
 
     def _shorten(self, now: float) -> None:
@@ -119,9 +140,9 @@ class Outlets:
         stuck = [tool for tool, (_, lag, since) in self._read.items() if lag and now - since > _LONGEST]
         if len(stuck) < len(self._read):
             for tool in stuck:
-                self._log(Level.WARNING, f"tool {tool} does not read, while others do: it is hung up on")
-                self._hang_up(tool)
-                del self._read[tool]
+                if self._hang_up(tool):
+                    self._log(Level.WARNING, f"tool {tool} does not read, while others do: it is hung up on")
+                    del self._read[tool]
         while self._queued > self.limit // 2:
             source, channel, data = self._queue.popleft() if self.drop_oldest else self._queue.pop()
             if not data:  # a stream's end is never dropped

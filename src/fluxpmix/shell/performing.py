@@ -222,6 +222,8 @@ class Performer:
             outlets = self._outlets_of()
             outlets.limit = effect.size or outlets.limit
             outlets.drop_oldest = effect.oldest
+        elif effect.nobody and self._outlets is not None:
+            self._outlets.forget()
         self._carrier.listen(effect.on)
 
     def _feed(self, effect: Feed) -> None:

@@ -251,7 +251,11 @@ class JobServer:
         def send(source: Proc, channel: int, data: Buffer) -> None:
             server.iof_deliver(source, IofChannel(channel), data)
 
-        return Outlets(server.connections.tool_progress, send, server.connections.hang_up, log)
+        def lost(tool: Proc) -> None:
+            if self._on_lost is not None:
+                self._on_lost(tool)
+
+        return Outlets(lambda: server.connections.progress(lost), send, server.connections.hang_up, log)
 
     def tools_written(self) -> tuple[int, int]:
         """Return how much has been written for tools, and what of it waits in the kernel, once libpmix had a turn."""

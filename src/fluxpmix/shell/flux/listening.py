@@ -1,7 +1,7 @@
 """Listening to what a Flux job's tasks print, while a tool or a process wants to hear it.
 
 The output is read from Flux's log of it (`outputlog.py`), which comes late: at the job's end the shell is held until
-all of it has been heard, but not for long.
+all of it has been heard, or for some seconds nothing has.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from fluxpmix.shell.base import Driver
 
 _HELD_FOR = "pmix output"  # what the shell is held for
-_LAST_WORDS = 3.0  # seconds that what has been printed may take to come back from Flux
+_LAST_WORDS = 3.0  # seconds between looks at whether what has been printed comes back from Flux
+_SILENCE = 3  # looks at which nothing had come, and then nothing will
 _STREAMS = (1, 2)
 
 
@@ -38,7 +39,8 @@ class Listening:
         self._left: set[tuple[int, int]] = set()  # the job's own tasks' streams that have not ended
         self._ended: set[tuple[int, int]] = set()  # those of spawned tasks that have
         self._timer: Any = None  # while the shell is held for them
-        self._waited = False  # for something else, when it was last looked
+        self._pieces = 0  # that have come since it was last looked
+        self._silent = 0  # looks at which none had
 
     def set(self, on: bool) -> None:
         """Listen, or no longer."""
@@ -54,7 +56,7 @@ class Listening:
             self._let_go()
 
     def hold(self) -> None:
-        """Keep the shell until all that the job has printed is heard, but not for long: Flux logs it with a delay."""
+        """Keep the shell until all that the job has printed is heard, or no more comes: Flux logs it with a delay."""
         if self._log is not None and not self._complete:
             self._timer = self._api.timer(self._late)
             self._api.set_timer(self._timer, _LAST_WORDS)
@@ -76,6 +78,7 @@ class Listening:
         return self._driver.numbers(names)
 
     def _heard(self, names: str, stream: int, data: bytes) -> None:
+        self._pieces += 1
         for number in self._numbers(names):
             self._driver.task_output(number, stream, data)
             if not data:
@@ -102,8 +105,10 @@ class Listening:
         self._let_go()
 
     def _late(self) -> None:
-        waited, self._waited = self._waited, self._waits()
-        if self._waited or waited:
+        """Stay while there may be more: as long as something comes, or somebody prints."""
+        self._silent = 0 if self._pieces or self._waits() else self._silent + 1
+        self._pieces = 0
+        if self._silent < _SILENCE:
             self._api.set_timer(self._timer, _LAST_WORDS)
         else:
             self._let_go()
