@@ -49,6 +49,7 @@ class Company:
         self.nspace = ""
         self.told: list[dict[str, Any]] = []
         self.directory = Path(trial.directory)
+        self.clear = trial.clear
         self.ended = threading.Event()
         self.gone: dict[int, int] = {}  # rank to status
         for name in ("deep/one", "kept/one"):
@@ -125,7 +126,11 @@ def spawn(trial: Trial) -> str | None:
         company.nspace = client.spawn(apps, {a.NOTIFY_COMPLETION: True})
     except PmixOutOfResource:
         company.nspace = _FULL
+        company.clear()
         return f"answered: there is no room for {_SIZE} more"
+    except PmixError:
+        company.clear()
+        raise
     size = client.get(a.JOB_SIZE, company.everybody)
     if size != _SIZE:
         raise Wrong(f"{company.nspace} was to have {_SIZE} processes, and has {size}")
@@ -256,6 +261,7 @@ def cleaned(company: Company) -> str | None:
     )
     if not (company.directory / "kept/one").exists():
         raise Wrong("what was not registered is gone: a symbolic link was followed")
+    company.clear()
     return None
 
 

@@ -47,12 +47,16 @@ class Trial:
 
     @property
     def directory(self) -> str:
-        """Return a directory of this rank's for files, which `Trier.close` removes."""
+        """Return a directory of this rank's for files, there until `clear`, or `Trier.close`."""
         if "directory" not in self.shared:
             import tempfile
 
             self.shared["directory"] = tempfile.mkdtemp(prefix="flux-pmix-check-")
         return str(self.shared["directory"])
+
+    def clear(self) -> None:
+        """Remove that directory: launchers may end the job in what comes next."""
+        _clear(self.shared)
 
     @property
     def everybody(self) -> list[Proc]:
@@ -119,10 +123,7 @@ class Trier:
 
     def close(self) -> None:
         """Leave no file behind."""
-        if directory := self._shared.pop("directory", None):
-            import shutil
-
-            shutil.rmtree(directory, ignore_errors=True)
+        _clear(self._shared)
 
     # -- inside ----------------------------------------------------------------------------------
 
@@ -165,3 +166,10 @@ class Trier:
         if verdict is not Verdict.RIGHT:
             self.behind = 2 * limit - (time.monotonic() - started)  # theirs, and what they tried before
             self._lost = f"the ranks can meet no more: {said}"
+
+
+def _clear(shared: dict[str, Any]) -> None:
+    if directory := shared.pop("directory", None):
+        import shutil
+
+        shutil.rmtree(directory, ignore_errors=True)
