@@ -32,6 +32,9 @@ _GONE, _STEERED = 0, 1  # the rank that goes without a word, and the one that is
 _COMMAND = (sys.executable, "-m", "fluxpmix.cli.check.companion")
 _INHERITED = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "FLUXPMIX_LIBPMIX")
 _STEP = 0.02
+# Seconds in which a server's libpmix sees by itself that a client's connection is gone, of whose end its host has told
+# already: a fence that begins before that may wait for ever.
+_NOTICED = 0.2
 _ENDS = (
     Status.ERR_PROC_TERM_WO_SYNC,
     Status.ERR_PROC_ABORTED,
@@ -208,6 +211,7 @@ def vanish(company: Company) -> str:
     client, who = company.client, Proc(company.nspace, _GONE)
     client.job_control([who], {a.JOB_CTRL_SIGNAL: int(signal.SIGWINCH)})
     status = company.hear(_GONE)
+    time.sleep(_NOTICED)
     try:
         client.fence([client.proc, who])
     except PmixError:
