@@ -16,7 +16,7 @@ from fluxpmix.host.effects import Effect, Signal
 from fluxpmix.host.frames import Message, Tag
 from fluxpmix.pmix import attributes as a
 from fluxpmix.pmix.status import Status
-from fluxpmix.pmix.types import Info, Proc
+from fluxpmix.pmix.types import DataArray, DataType, Info, Proc
 from fluxpmix.pmix.upcalls import JobControl
 
 NOT_FOUND = (int(Status.ERR_NOT_FOUND), None)
@@ -92,8 +92,20 @@ def test_the_answer_comes_when_all_have_done_it_and_carries_the_id() -> None:
         ((), Status.ERR_NOT_SUPPORTED),
         ((Info("some.thing", True),), Status.ERR_NOT_SUPPORTED),
         ((Info(a.JOB_CTRL_KILL, False),), Status.ERR_NOT_SUPPORTED),
-        ((Info(a.JOB_CTRL_RESTART, "1"),), Status.ERR_NOT_SUPPORTED),
-        ((Info(a.JOB_CTRL_CHECKPOINT, "1"),), Status.ERR_NOT_SUPPORTED),
+        ((Info(a.JOB_CTRL_RESTART, 1),), Status.ERR_BAD_PARAM),
+        ((Info(a.JOB_CTRL_RESTART, "1"), Info(a.JOB_CTRL_KILL, True)), Status.ERR_BAD_PARAM),
+        ((Info(a.JOB_CTRL_RESTART, "1"), Info(a.JOB_CTRL_CHECKPOINT, "1")), Status.ERR_BAD_PARAM),
+        ((Info(a.JOB_CTRL_RESTART, "1"), Info("some.thing", 1, required=True)), Status.ERR_NOT_SUPPORTED),
+        ((Info(a.JOB_CTRL_CHECKPOINT, ""),), Status.ERR_BAD_PARAM),
+        ((Info(a.JOB_CTRL_CHECKPOINT_EVENT, True),), Status.ERR_BAD_PARAM),
+        ((Info(a.JOB_CTRL_CHECKPOINT, "1"), Info(a.JOB_CTRL_CHECKPOINT_SIGNAL, 65)), Status.ERR_BAD_PARAM),
+        (
+            (
+                Info(a.JOB_CTRL_CHECKPOINT, "1"),
+                Info(a.JOB_CTRL_CHECKPOINT_METHOD, DataArray(DataType.INFO, (Info("some.thing", True),))),
+            ),
+            Status.ERR_NOT_SUPPORTED,
+        ),
         ((Info(a.JOB_CTRL_PREEMPTIBLE, True),), Status.ERR_NOT_SUPPORTED),
         ((Info(a.JOB_CTRL_SIGNAL, 0),), Status.ERR_BAD_PARAM),
         ((Info(a.JOB_CTRL_SIGNAL, -9),), Status.ERR_BAD_PARAM),

@@ -30,9 +30,9 @@ def test_processes_are_terminated_paused_resumed_signalled_and_killed(job: Launc
         "JOB_CTRL_KILL 9 PMIX_ERR_NOT_FOUND",
         "JOB_CTRL_KILL 0 PMIX_ERR_NOT_FOUND",
         "JOB_CTRL_SIGNAL 2 PMIX_ERR_BAD_PARAM",
-        "JOB_CTRL_RESTART 2 PMIX_ERR_NOT_SUPPORTED",
+        "JOB_CTRL_RESTART 2 PMIX_ERR_NOT_FOUND",
     ]
-    assert "nobody keeps what a process could be restarted from" in result.err
+    assert "cannot be restarted: it has no checkpoint '1'" in result.err
     assert "task 3 was killed by SIGKILL" in result.err
 
 

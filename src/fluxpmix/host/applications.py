@@ -48,6 +48,11 @@ class Applications:
         """Those that had processes here, of which none is left."""
         return [app for app, count in (self._running or {}).items() if not count]
 
+    def revived(self, number: int) -> None:
+        """A process of this shell is about to start again."""
+        if self._running is not None:
+            self._running[self.of(number)] += 1
+
     def ended_on(self, app: int, shell: int) -> None:
         """The first shell hears that no process of an application is left on a shell."""
         self._ended.setdefault(app, set()).add(shell)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from fluxpmix.host.abort import Aborts
     from fluxpmix.host.allocation import Allocations
+    from fluxpmix.host.checkpoint import Checkpoints
     from fluxpmix.host.connect import Connections
     from fluxpmix.host.control import JobControls
     from fluxpmix.host.credential import Credentials
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from fluxpmix.host.monitor import Monitors
     from fluxpmix.host.pset import ProcessSets
     from fluxpmix.host.query import Queries
+    from fluxpmix.host.restart import Restarts
     from fluxpmix.host.spawn import Spawns
     from fluxpmix.host.succession import Succession
     from fluxpmix.host.timealert import TimeAlerts
@@ -86,13 +88,41 @@ def events(host: Host) -> Events:
 
 
 def failures(host: Host) -> Failures:
-    return Failures(host.get(events), host.directory, host.job, host.rank, host.fanout, host.partners)
+    return Failures(host.get(events), host.directory, host.job, host.rank, host.fanout, host.partners, host.holds)
 
 
 def job_controls(host: Host) -> JobControls:
     from fluxpmix.host.control import JobControls
 
-    return JobControls(host.directory, host.rank, host.get(process_sets), host.get(failures).killing)
+    return JobControls(
+        host.directory,
+        host.rank,
+        host.get(process_sets),
+        host.get(failures).killing,
+        checkpoints=lambda: host.get(checkpoints),
+        restarts=lambda: host.get(restarts),
+    )
+
+
+def checkpoints(host: Host) -> Checkpoints:
+    from fluxpmix.host.checkpoint import Checkpoints
+
+    return Checkpoints(host.directory, host.rank)
+
+
+def restarts(host: Host) -> Restarts:
+    from fluxpmix.host.restart import Restarts
+
+    return Restarts(
+        host.directory,
+        host.rank,
+        host.get(failures),
+        lambda name, number: host.get(checkpoints).has(name, number),
+        revive=host.revive,
+        never_started=host.ended,
+        home=host.home.nspace,
+        obstacle=host.no_restarts,
+    )
 
 
 def process_sets(host: Host) -> ProcessSets:
@@ -244,6 +274,8 @@ TABLE = (
     Line(allocations, (upcalls.Allocate, upcalls.SessionControl)),
     Line(monitors, (upcalls.Monitor,)),
     Line(time_alerts),
+    Line(checkpoints, (), (Tag.CHECKPOINT, Tag.CHECKPOINTED)),
+    Line(restarts, (), (Tag.RESTART, Tag.RESTARTED)),  # the last to be told of an end: it may start what has ended
 )
 ORDER = {line.make: place for place, line in enumerate(TABLE)}
 SERVERS = {upcall: line.make for line in TABLE for upcall in line.serves}

@@ -90,6 +90,13 @@ class Capability:
     def exited(self, rank: int, wait_status: int, now: float, out: list[Effect]) -> None:
         """Task `rank` of this shell is gone."""
 
+    def replaced(self, rank: int, wait_status: int, now: float, out: list[Effect]) -> None:
+        """Task `rank` of this shell is gone, which is no failure: it is to be started again (`restart.py`)."""
+        self.exited(rank, wait_status, now, out)
+
+    def revived(self, rank: int, out: list[Effect]) -> None:
+        """Task `rank`, of any shell, is about to be started again: what was heard of its end is of the past."""
+
     def shell_lost(self, shell: int, now: float, out: list[Effect]) -> None:
         """Peer `shell` is gone for good."""
 

@@ -108,7 +108,9 @@ class Collectives:
         self._names: dict[bytes, bytes] = {}
         self._running = 0
         self._dead: set[int] = set()
+        self._awaited: set[int] = set()  # who is started again, and has not come yet
         self._lost: set[int] = set()
+        self._denied: dict[int, list[tuple[Key, int]]] = {}  # by process: what it was said never to contribute to
         self.counters = {"completed": 0, "failed": 0, "retired": 0, "refused": 0}
 
     @property
@@ -166,7 +168,8 @@ class Collectives:
             self.counters["failed"] += 1
             out.append(done(failed, ()))
             return
-        if status == SUCCESS and self._dead and self._dead.intersection(self._directory.ranks_on(procs, self._me)):
+        absent = self._dead | self._awaited
+        if status == SUCCESS and absent and absent.intersection(self._directory.ranks_on(procs, self._me)):
             # libpmix leaves out who died before the first came; the survivors must hear of it all the same.
             status = int(Status.ERR_PROC_TERM_WO_SYNC)
         movement = self._movement(key, generation, members, blob, status)
@@ -226,6 +229,23 @@ class Collectives:
         for series in list(self._series.values()):
             for generation, one in list(series.open.items()):
                 self._probe_dead(generation, one, (rank,), out)
+
+    def arrived(self, rank: int) -> None:
+        """Process `rank` of this shell called PMIx_Init."""
+        self._awaited.discard(rank)
+
+    def revived(self, rank: int) -> None:
+        """Process `rank` is about to start again: it contributes to what begins from now on.
+
+        Where nobody of this shell had begun what ended by its death, nobody will: its next one is that after. What
+        libpmix hands up before it has come was begun without it, and ends as before.
+        """
+        self._dead.discard(rank)
+        self._awaited.add(rank)
+        for key, generation in self._denied.pop(rank, ()):
+            series = self._series[key]
+            if series.failed.pop(generation, None) is not None:
+                series.next = max(series.next, generation + 1)
 
     def shell_lost(self, shell: int, out: list[Effect]) -> None:
         """Peer `shell` is gone: end everything that it takes part in."""
@@ -322,9 +342,11 @@ class Collectives:
         series = self._series.setdefault(key, _Series())
         if message.generation < series.next or message.generation in series.failed:
             return None
-        if self._dead.intersection(self._directory.ranks_on(procs, self._me)):
+        dead = self._dead.intersection(self._directory.ranks_on(procs, self._me))
+        if dead:
             status = int(Status.ERR_PROC_TERM_WO_SYNC)
             series.failed[message.generation] = status
+            self._denied.setdefault(min(dead), []).append((key, message.generation))
             series.early.pop(message.generation, None)
             self._tell(key, message.generation, members, status, out)
         return None

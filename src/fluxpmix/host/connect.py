@@ -105,6 +105,10 @@ class Connections(Capability):
             if not self._here.intersection(self._ranks(signature)):
                 del self._sets[signature]
 
+    def revived(self, rank: int, out: list[Effect]) -> None:
+        if self._directory.is_on(rank, self._me):
+            self._here.add(rank)
+
     def _ranks(self, signature: bytes) -> tuple[int, ...]:
         return self._directory.ranks_on(self._directory.parse(signature), self._me)
 

@@ -5,8 +5,8 @@ its tasks that are meant, and says so; the request is answered when all have, or
 with a PMIX_JOB_CTRL_ID is known by it meanwhile, and can be cancelled: its answer is, what has been sent stays.
 Files that a process wants removed when it ends (PMIX_REGISTER_CLEANUP and its kin, with which Open MPI 5
 registers its shared memory) are libpmix's own affair, but only where the host serves job control at all. What
-nobody here can do (restart, checkpoint, provision, preempt) is refused, and the job's log says why. A process set to
-be defined is `pset.py`'s.
+nobody here can do (provision, preempt) is refused, and the job's log says why. A process set to be defined is
+`pset.py`'s, a checkpoint `checkpoint.py`'s, a restart `restart.py`'s.
 
     CONTROL     generation: the asker's token; block: signal, (number, ...)
     CONTROLLED  generation: the token asked with; status: whether one of those was there
@@ -35,6 +35,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from fluxpmix.host.checkpoint import Checkpoints
+    from fluxpmix.host.restart import Restarts
+
 SUCCESS = int(Status.SUCCESS)
 NOT_FOUND = int(Status.ERR_NOT_FOUND)
 TIMED_OUT = int(Status.ERR_TIMEOUT)
@@ -51,12 +54,11 @@ _ACTIONS: dict[str, int] = {
     attributes.JOB_CTRL_PAUSE: SIGSTOP,
     attributes.JOB_CTRL_RESUME: SIGCONT,
 }
+_OF_CHECKPOINTS = (
+    *(attributes.JOB_CTRL_CHECKPOINT, attributes.JOB_CTRL_CHECKPOINT_EVENT, attributes.JOB_CTRL_CHECKPOINT_SIGNAL),
+    attributes.JOB_CTRL_CHECKPOINT_METHOD,
+)
 _REFUSED: dict[str, str] = {
-    attributes.JOB_CTRL_RESTART: "nobody keeps what a process could be restarted from",
-    attributes.JOB_CTRL_CHECKPOINT: "there is no checkpointer here; signal the processes by PMIX_JOB_CTRL_SIGNAL",
-    attributes.JOB_CTRL_CHECKPOINT_EVENT: "there is no checkpointer here; raise an event by PMIx_Notify_event",
-    attributes.JOB_CTRL_CHECKPOINT_SIGNAL: "there is no checkpointer here; use PMIX_JOB_CTRL_SIGNAL",
-    attributes.JOB_CTRL_CHECKPOINT_METHOD: "there is no checkpointer here",
     attributes.JOB_CTRL_PROVISION: "a job's nodes are those that it was given, as they are",
     attributes.JOB_CTRL_PROVISION_IMAGE: "a job's nodes are those that it was given, as they are",
     attributes.JOB_CTRL_PREEMPTIBLE: "whether a job may be preempted is said when it is submitted",
@@ -86,11 +88,16 @@ class JobControls(Capability):
         me: int,
         psets: ProcessSets,
         killing: Callable[[Iterable[int]], None] = lambda _numbers: None,
+        *,
+        checkpoints: Callable[[], Checkpoints],
+        restarts: Callable[[], Restarts],
     ) -> None:
         """`killing(numbers)` is told of those of this shell that are about to be killed or terminated."""
         self._directory = directory
         self._psets = psets
         self._killing = killing
+        self._checkpoints = checkpoints
+        self._restarts = restarts
         self._me = me
         self._alive = set(directory.numbers_on(me))
         self._lost: set[int] = set()
@@ -118,6 +125,10 @@ class JobControls(Capability):
                 return
             if any(info.key == attributes.JOB_CTRL_DEFINE_PSET for info in upcall.directives):
                 self._define(upcall, now, out)
+                return
+            other = self._other(upcall)
+            if other is not None:
+                other.request(upcall, now, out)
                 return
             signum = _signal(upcall.directives)
             name = self._name(upcall)
@@ -171,6 +182,10 @@ class JobControls(Capability):
     def exited(self, rank: int, wait_status: int, now: float, out: list[Effect]) -> None:
         self._alive.discard(rank)
 
+    def revived(self, rank: int, out: list[Effect]) -> None:
+        if self._directory.is_on(rank, self._me):
+            self._alive.add(rank)
+
     def shell_lost(self, shell: int, now: float, out: list[Effect]) -> None:
         self._lost.add(shell)
         for token, one in list(self._open.items()):
@@ -198,6 +213,16 @@ class JobControls(Capability):
         if any(info.key in _ACTIONS or info.key == attributes.JOB_CTRL_SIGNAL for info in upcall.directives):
             raise Refused(Status.ERR_BAD_PARAM, "it asks for several things at once")
         self._psets.define(upcall, now, out)
+
+    def _other(self, upcall: JobControl) -> Checkpoints | Restarts | None:
+        """Return whose request it is, where not a signal is asked for."""
+        keys = {info.key for info in upcall.directives}
+        wanted = [attributes.JOB_CTRL_RESTART in keys, any(key in keys for key in _OF_CHECKPOINTS)]
+        if not any(wanted):
+            return None
+        if all(wanted) or keys.intersection(_ACTIONS) or attributes.JOB_CTRL_SIGNAL in keys:
+            raise Refused(Status.ERR_BAD_PARAM, "it asks for several things at once")
+        return self._restarts() if wanted[0] else self._checkpoints()
 
     def _name(self, upcall: JobControl) -> str | None:
         name = find(upcall.directives, attributes.JOB_CTRL_ID)

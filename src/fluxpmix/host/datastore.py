@@ -287,6 +287,11 @@ class Datastore(Capability):
         if app is not None:
             self._to(self._shells[0], Tag.PURGE, 0, SUCCESS, (_APP_ENDED_HERE, app), now, out)
 
+    def revived(self, rank: int, out: list[Effect]) -> None:
+        if rank in self._gone:
+            self._gone.discard(rank)
+            self._apps.revived(rank)
+
     def _purge(self, source: int, body: tuple[Any, ...], now: float, out: list[Effect]) -> None:
         if len(body) != 2 or body[0] not in (_PROC_ENDED, _APP_ENDED_HERE, _APP_ENDED):
             raise BadBody("the end of nothing")

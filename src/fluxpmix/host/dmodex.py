@@ -293,6 +293,10 @@ class DirectModexes(Capability):
         self._asked.pop(self._questions.pop(rank, 0), None)
         self._end(rank, status, now, out)
 
+    def revived(self, rank: int, out: list[Effect]) -> None:
+        self._over.pop(rank, None)
+        self._ended.discard(rank)
+
     def shell_lost(self, shell: int, now: float, out: list[Effect]) -> None:
         self._lost.add(shell)
         for rank, request in list(self._requests.items()):

@@ -67,6 +67,12 @@ class Notify(Record):
     infos: Infos = ()
 
 
+class Hear(Record):
+    """Have this shell's libpmix tell of an event of its processes, whatever its range; it comes back as `told`."""
+
+    status: int
+
+
 class RequestModex(Record):
     """Ask this shell's libpmix what local `proc` put; the answer comes back as `modex_ready`."""
 
@@ -189,6 +195,31 @@ class Signal(Record):
     ranks: Sequence[int] | None = None
 
 
+class Retire(Record):
+    """Kill this shell's tasks with these numbers. How they end is not to count: they are to start again."""
+
+    numbers: Sequence[int]
+
+
+class Restart(Record):
+    """Start a task of this shell again, which has ended: as it was started, the `count`th time after that.
+
+    `checkpoint` is what it is to go on from, empty where from its beginning. Answered by `restarted`.
+    """
+
+    number: int
+    proc: Proc
+    count: int
+    checkpoint: str
+
+
+class Recount(Record):
+    """Have libpmix tell that a process, of any shell, is restarted for the `count`th time (PMIX_REINCARNATION)."""
+
+    proc: Proc
+    count: int
+
+
 class Log(Record):
     """One line for the job's log. Never holds a payload."""
 
@@ -304,9 +335,13 @@ Effect: TypeAlias = (
     Send
     | Reply
     | Notify
+    | Hear
     | RequestModex
     | Raise
     | Signal
+    | Retire
+    | Restart
+    | Recount
     | Log
     | Measure
     | DefineSet

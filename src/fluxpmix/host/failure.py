@@ -61,14 +61,23 @@ class Failures(Capability):
     """The ends that one shell sees and hears of."""
 
     def __init__(
-        self, events: Events, directory: Directory, job: Job, me: int, fanout: int, partners: Partners = lambda _: ()
+        self,
+        events: Events,
+        directory: Directory,
+        job: Job,
+        me: int,
+        fanout: int,
+        partners: Partners = lambda _: (),
+        to_the_last: bool = False,
     ) -> None:
+        """`to_the_last`: every shell is to hear when all have ended, also where there is but one job."""
         self._events = events
         self._directory = directory
         self._server = f"{job.nspace}.shell"
         self._nspace = job.nspace
         self._job_started = False
         self._partners = partners
+        self._to_the_last = to_the_last
         self._me = me
         self._spread = Spread(Tag.ENDED, me, directory, fanout, self._are_ends)
         self._first = 0  # the shell that tells all others
@@ -161,11 +170,32 @@ class Failures(Capability):
         self._untold.append(end)
         self._enter((end,), now, out)
 
+    def replaced(self, rank: int, wait_status: int, now: float, out: list[Effect]) -> None:
+        self._alive.discard(rank)
+
+    def revived(self, rank: int, out: list[Effect]) -> None:
+        """Forget an end; who has not heard of it hears that it was an ordinary one."""
+        member = self._directory.member_of(rank)
+        if rank in self._ended:
+            del self._ended[rank]
+            self._left[member.first] += 1
+            if self._statuses.get(member.first, (0, -1, 0))[1] == rank:
+                del self._statuses[member.first]
+        elif self._alive:
+            self._tell(member, (rank, ORDINARY, 0, 0), out, "is started again")
+        for ends in (self._own, self._untold, self._unsent):
+            ends[:] = [end for end in ends if end[0] != rank]
+        for those in (self._clients, self._aborting, self._killed):
+            those.discard(rank)
+        if self._directory.is_on(rank, self._me):
+            self._alive.add(rank)
+
     def receive(self, source: int, message: Message, now: float, out: list[Effect]) -> str | None:
         if message.tag is Tag.ENDED:
             came = self._spread.take(source, message, out)
             for end in () if came is None else came[1]:
-                self._hear(end, out)
+                if not self._directory.is_on(end[0], self._me):  # it knew, and may have forgotten it since
+                    self._hear(end, out)
             return None
         try:
             ends: Any = wire.decode(bytes(message.blocks[0][1])) if len(message.blocks) == 1 else None
@@ -215,6 +245,11 @@ class Failures(Capability):
 
     # -- inside ------------------------------------------------------------------------------------
 
+    @property
+    def _alone(self) -> bool:
+        """Whether nobody need hear that the job has ended: it is the only one."""
+        return len(self._left) == 1 and not self._to_the_last
+
     def _end(self, rank: int, wait_status: int) -> End:
         signal, code = wait_status & 0x7F, wait_status >> 8 & 0xFF
         if rank in self._aborting:
@@ -243,7 +278,7 @@ class Failures(Capability):
         for end in untold:
             self._hear(end, out)
         unsent, self._unsent = tuple(self._unsent), []
-        if len(self._left) == 1 and not any(self._left.values()):
+        if self._alone and not any(self._left.values()):
             if self._me == self._first:
                 self._tell_job_end(self._directory.first, out)
         elif self._me == self._first:
@@ -267,7 +302,7 @@ class Failures(Capability):
         self._left[member.first] -= 1
         if self._alive:
             self._tell(member, end, out, how)
-        if not self._left[member.first] and len(self._left) > 1:
+        if not self._left[member.first] and not self._alone:
             self._tell_job_end(member, out)
 
     def _tell(self, member: Member, end: End, out: list[Effect], how: str | None) -> None:
@@ -300,7 +335,7 @@ class Failures(Capability):
         ]
         if status:
             infos += [Info(attributes.PROCID, self._directory.proc(number)), Info(attributes.EXIT_CODE, code)]
-        if len(self._left) > 1:
+        if not self._alone:
             out.append(JobEnded(member.first))
         watcher = self._watchers.pop(member.first, None)
         if watcher is not None and self._directory.number(watcher) in self._alive:

@@ -71,6 +71,10 @@ class Tag(IntEnum):
     SPAWNED = 61  # it runs, or why not
     LAUNCH = 62  # from the first shell to all: a step in the starting of a job
     LAUNCHED = 63  # the step is done here, or why not
+    CHECKPOINT = 70  # a step in the taking of a checkpoint
+    CHECKPOINTED = 71  # it is done here, or why not
+    RESTART = 72  # a step in the restart of processes
+    RESTARTED = 73  # it is done here, or why not
 
 
 class FrameError(ValueError):

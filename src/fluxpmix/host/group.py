@@ -344,6 +344,10 @@ class Groups(Capability):
         self._invitations.exited(rank)
         self._leaders.exited(rank, out)
 
+    def revived(self, rank: int, out: list[Effect]) -> None:
+        if self._directory.is_on(rank, self._me):
+            self._bonds.here.add(rank)
+
     def shell_lost(self, shell: int, now: float, out: list[Effect]) -> None:
         self._lost.add(shell)
         self._bonds.shell_lost(shell, out)

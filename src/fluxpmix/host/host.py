@@ -57,6 +57,8 @@ class Host:
         world: World | None = None,
         spawn_jobs: bool = False,
         alert: float = 0.0,
+        no_restarts: str = "",
+        holds: bool = False,
     ) -> None:
         """`exchange` is how collectives with data move (`collective.EXCHANGES`), `fanout` the tree's, `appetite`
         how much data this shell wants to have before they move among peers.
@@ -70,6 +72,8 @@ class Host:
         it says of them.
         `place` is where the shells of a Flux job are reached; `world` is what the shells of one join that was spawned,
         with `job` the first of that world (`world.py`). `spawn_jobs`: all that is spawned is a Flux job of its own.
+        `no_restarts` is why the job's own tasks cannot be started again, empty where they can (`restart.py`); `holds`:
+        the carrier holds tasks back that have failed, until all have ended.
         """
         # What `capabilities.py` makes capabilities of.
         self.job = job
@@ -88,6 +92,8 @@ class Host:
         self.key = key
         self.place = place if world is None else world.place
         self.spawn_jobs = spawn_jobs
+        self.no_restarts = no_restarts
+        self.holds = holds
         self.directory = directory or Directory(job)  # the jobs and processes that are known here
         self.collectives = Collectives(self.directory, shell_rank, fanout, exchange, appetite)
         self._life = Life()
@@ -295,14 +301,20 @@ class Host:
         it when they are asked (a job's ordinary end costs no message).
         """
         out = self._begin(now)
+        self.ended(rank, wait_status, now, out)
+        return out
+
+    def ended(self, rank: int, wait_status: int, now: float, out: list[Effect]) -> None:
+        """Do what the end of a task asks for."""
+        restarts = self._there(capabilities.restarts)
+        replaced = restarts is not None and restarts.replaces(rank)
         self._life.ended[rank] = wait_status
         if rank in self._life.connected and rank not in self._life.finalized:
             frame = frames.encode(Message(Tag.DIED, 0, 0, frames.NO_DIGEST, 0, ((self.rank, rank.to_bytes(4, "big")),)))
             out.extend(Send(shell, frame) for shell in range(self.size) if shell != self.rank)
         self.collectives.died(rank, out)
         for one in self._present:
-            one.exited(rank, wait_status, now, out)
-        return out
+            (one.replaced if replaced else one.exited)(rank, wait_status, now, out)
 
     def connection_lost(self, proc: Proc, now: float) -> list[Effect]:
         """A peer of this shell's libpmix has hung up: a task, which is heard of otherwise too, or a tool."""
@@ -371,6 +383,13 @@ class Host:
             if launch.notify and self.directory.is_on(self.directory.number(asker), self.rank):
                 self._failures.watch(member, asker)
 
+    def revive(self, number: int, out: list[Effect]) -> None:
+        """Forget that a process has ended: it is about to start again."""
+        self._life.forget(number)
+        self.collectives.revived(number)
+        for one in self._present:
+            one.revived(number, out)
+
     def remove_job(self, launch: Launch) -> None:
         """Know it no longer: it came to nothing."""
         member = self.directory.get(launch.job.nspace)
@@ -392,6 +411,7 @@ class Host:
         if isinstance(upcall, ClientConnected):
             self._life.connected.add(rank)
             self._life.finalized.discard(rank)
+            self.collectives.arrived(rank)
             for one in self._present:
                 one.connected(rank)
         else:

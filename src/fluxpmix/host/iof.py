@@ -181,6 +181,9 @@ class Forwarding(Capability):
         else:
             out.append(Send(asker, encode(Message(Tag.TAKEN, 0, number, NO_DIGEST, status))))
 
+    def revived(self, rank: int, out: list[Effect]) -> None:
+        self._open.pop(rank, None)
+
     def shell_lost(self, shell: int, now: float, out: list[Effect]) -> None:
         self._lost.add(shell)
         if self._wishes.pop(shell, None) is not None:

@@ -23,6 +23,14 @@ class Life:
         self.ended: dict[int, int] = {}  # the wait status of tasks that are gone
         self.lost: list[int] = []  # peers
 
+    def forget(self, number: int) -> None:
+        """A task is to be started again."""
+        self.pids.pop(number, None)
+        self.connected.discard(number)
+        self.finalized.discard(number)
+        self.silent = [one for one in self.silent if one[0] != number]
+        self.ended.pop(number, None)
+
     def tell(self, late: Capability, directory: Directory, me: int, now: float, out: list[Effect]) -> None:
         """Let a capability of shell `me` catch up."""
         for member in directory.members[1:]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fluxpmix.host.effects import Effect
     from fluxpmix.host.host import Host
     from fluxpmix.host.submission import Arrival
+    from fluxpmix.pmix.types import Infos, Proc
 
 
 class Outcomes:
@@ -54,6 +55,18 @@ class Outcomes:
         """The job that was submitted under `ticket` will not be there."""
         out = self._begin(now)
         self._get(capabilities.spawns).deciding.withdrawn(ticket, status, why, now, out)
+        return out
+
+    def told(self, source: Proc, infos: Infos, now: float) -> list[Effect]:
+        """Take an event that was asked for by `Hear`: a process has taken its checkpoint."""
+        out = self._begin(now)
+        self._get(capabilities.checkpoints).completed(source, infos, now, out)
+        return out
+
+    def restarted(self, number: int, status: int, why: str, now: float) -> list[Effect]:
+        """A `Restart` is done, or failed."""
+        out = self._begin(now)
+        self._get(capabilities.restarts).restarted(number, status, why, now, out)
         return out
 
     def looked(self, number: int, found: tuple[int, int, int] | None, now: float) -> list[Effect]:

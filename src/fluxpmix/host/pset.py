@@ -280,6 +280,13 @@ class ProcessSets(Capability):
             if self._directory.includes(members, rank):
                 self._leave(name, now, out)
 
+    def replaced(self, rank: int, wait_status: int, now: float, out: list[Effect]) -> None:
+        """Stay in its sets."""
+
+    def revived(self, rank: int, out: list[Effect]) -> None:
+        if self._directory.is_on(rank, self._me):
+            self._alive.add(rank)
+
     def shell_lost(self, shell: int, now: float, out: list[Effect]) -> None:
         self._lost.add(shell)
         if self._first != self._succession.first:

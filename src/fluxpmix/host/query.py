@@ -251,6 +251,10 @@ class Queries(Capability):
     def exited(self, rank: int, wait_status: int, now: float, out: list[Effect]) -> None:
         self._rows[rank].exited(wait_status)
 
+    def revived(self, rank: int, out: list[Effect]) -> None:
+        if self._directory.is_on(rank, self._me):
+            self._rows[rank] = Row()
+
     def shell_lost(self, shell: int, now: float, out: list[Effect]) -> None:
         self._lost.add(shell)
         for token, one in list(self._open.items()):

@@ -47,6 +47,13 @@ JOB_CONTROL = (
     *(a.JOB_CTRL_ID, a.JOB_CTRL_CANCEL, a.JOB_CTRL_SIGNAL, a.JOB_CTRL_KILL, a.JOB_CTRL_TERMINATE),
     *(a.JOB_CTRL_PAUSE, a.JOB_CTRL_RESUME, a.JOB_CTRL_DEFINE_PSET, a.TIMEOUT),
 )
+CHECKPOINT = (
+    *(a.JOB_CTRL_ID, a.JOB_CTRL_CHECKPOINT, a.JOB_CTRL_CHECKPOINT_EVENT, a.JOB_CTRL_CHECKPOINT_SIGNAL),
+    *(a.JOB_CTRL_CHECKPOINT_TIMEOUT, a.JOB_CTRL_CHECKPOINT_METHOD, a.TIMEOUT),
+)
+RESTART = (a.JOB_CTRL_ID, a.JOB_CTRL_RESTART, a.TIMEOUT)
+# All that PMIx_Job_control may ask for.
+_CONTROL = tuple(dict.fromkeys((*JOB_CONTROL, *CHECKPOINT, *RESTART)))
 # What a spawned job, or an allocation, may have of its own: `wantedresources.py`.
 RESOURCES = (a.ALLOC_NUM_NODES, a.ALLOC_NUM_CPUS, a.ALLOC_NODE_LIST, a.ALLOC_EXCLUDE, a.ALLOC_TIME, a.ALLOC_QUEUE)
 # Of output libpmix takes care.
@@ -88,8 +95,8 @@ SUPPORTED: dict[str, tuple[Attribute, ...]] = {
     "PMIx_IOF_deregister": (a.IOF_STOP,),
     "PMIx_IOF_push": (a.TIMEOUT,),
     "PMIx_tool_init": (a.TOOL_NSPACE, a.TOOL_RANK),
-    "PMIx_Job_control": JOB_CONTROL,
-    "PMIx_Job_control_nb": JOB_CONTROL,
+    "PMIx_Job_control": _CONTROL,
+    "PMIx_Job_control_nb": _CONTROL,
     "PMIx_Spawn": SPAWN,
     "PMIx_Spawn_nb": SPAWN,
     "PMIx_Log": _LOG,

@@ -16,7 +16,7 @@ from fluxpmix.pmix.events import Events
 from fluxpmix.pmix.packing import UnpackedInfos, pack_infos
 from fluxpmix.pmix.status import check
 from fluxpmix.pmix.structures import DeviceDistance, read
-from fluxpmix.pmix.types import DataType, Directives, Info, Infos, IofChannel, Proc, Range, Regex, Rows
+from fluxpmix.pmix.types import DataArray, DataType, Directives, Info, Infos, IofChannel, Proc, Range, Regex, Rows
 from fluxpmix.pmix.values import ProcArray, decode_value, infos
 
 TYPE_CHECKING = False
@@ -65,12 +65,38 @@ class HostCalls(Events):
         who = self._proc(proc)
         self._blocking("PMIx_server_register_client", who.pointer, uid, gid, self._library.ffi.NULL)
 
-    def deregister_client(self, proc: Proc) -> None:
+    def expect_again(self, proc: Proc, uid: int, gid: int) -> None:
+        """Expect another process under the name of one that has been deregistered. Raises `PmixError`."""
+        self.register_client(proc, uid, gid)
+        if self._library.version < (5, 0):
+            from fluxpmix.pmix.dstore import make_room
+
+            make_room(self.setup_fork(proc), proc.nspace)
+
+    def await_clients(self, nspace: str, count: int) -> None:
+        """Have collectives that begin from now on wait for so many clients of a known namespace. Raises `PmixError`.
+
+        libpmix (4.2 to 6.1) waits for one less after each that hangs up and had not finalized.
+        """
+        self.register_nspace(nspace, count, [Info(attributes.REGISTER_NODATA, True)])
+
+    def recount(self, proc: Proc, count: int) -> None:
+        """Tell the number of a process's incarnation, of any node, to whom asks from now on. Raises `PmixError`.
+
+        Clients that connect, and those that refresh what they have, get it from two different places.
+        """
+        self.store_internal(proc, attributes.REINCARNATION, count)
+        told = (Info(attributes.RANK, proc.rank), Info(attributes.REINCARNATION, count))
+        array = DataArray(DataType.INFO, told)
+        self.register_nspace(proc.nspace, -1, [Info(attributes.PROC_INFO_ARRAY, array)])
+
+    def deregister_client(self, proc: Proc) -> bool:
         """Drop `proc`, connected or not; needed for processes that end without PMIx_Finalize.
 
         Standard 4.2, section 17.2 (PMIx_server_deregister_client).
         """
         self._blocking("PMIx_server_deregister_client", self._proc(proc).pointer)
+        return False
 
     def register_resources(self, directives: Directives) -> None:
         """Add to what every namespace registered from now on is told of the system.

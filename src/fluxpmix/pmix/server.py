@@ -183,10 +183,11 @@ class Server(HostCalls):
         """The TCP ports on which libpmix waits for clients."""
         return self._ports
 
-    def deregister_client(self, proc: Proc) -> None:
+    def deregister_client(self, proc: Proc) -> bool:
         """Drop `proc`, connected or not; needed for processes that end without PMIx_Finalize.
 
-        Standard 4.2, section 17.2 (PMIx_server_deregister_client).
+        Returns whether it was such a one: libpmix waits for one client less then (`await_clients`). Standard 4.2,
+        section 17.2 (PMIx_server_deregister_client).
         """
         # libpmix closes a connection here without telling libevent, before 5.0.2 for good: whoever
         # connects next under that descriptor would never be heard. Of those who hung up it hears first.
@@ -197,13 +198,15 @@ class Server(HostCalls):
             self._flush()
             before = connections(self._ports)
         self.connections.forget(proc)
-        if proc in self._inside:
+        forsaken = proc in self._inside
+        if forsaken:
             self._inside.discard(proc)
             self._forsaken = True
         super().deregister_client(proc)
         if self._library.version < (5, 0, 2):
             for descriptor in before.keys() - connections(self._ports).keys():
                 withhold(descriptor)
+        return forsaken
 
     # -- upcalls -------------------------------------------------------------------------------
 

@@ -50,7 +50,8 @@ class Driver:
     The life of it: `open()`, then `start(ready)` (or the two halves of it, `setup_application` and
     `setup_local_support`, where the carrier ships the result itself), `task_environment(rank)` and
     `task_started` for each task, events while they run, `close()`. `timeout` (seconds) ends what no
-    PMIX_TIMEOUT does; `ends_at` is when the job's time is up, as `Carrier.now` counts, `alert` how long before that
+    PMIX_TIMEOUT does; `no_restarts` and `holds` are the host's.
+    `ends_at` is when the job's time is up, as `Carrier.now` counts, `alert` how long before that
     processes hear of it (seconds; 0: never).
     `output(rank, stream, line)` shows what a task logs with its output; without it that goes to the log.
     `enquire(key, subject, done)` asks the scheduler, where there is one, what a query's key wants to know; `done(text)`
@@ -80,6 +81,8 @@ class Driver:
         place: Place | None = None,
         world: World | None = None,
         spawn_jobs: bool = False,
+        no_restarts: str = "",
+        holds: bool = False,
         alert: float | None = None,
     ) -> None:
         self._job = job
@@ -102,6 +105,8 @@ class Driver:
             place=place,
             world=world,
             spawn_jobs=spawn_jobs,
+            no_restarts=no_restarts,
+            holds=holds,
             alert=_ALERT if alert is None else alert,
         )
         if ends_at is not None:
@@ -206,8 +211,9 @@ class Driver:
 
     def task_exited(self, number: int, wait_status: int) -> None:
         """The task with that number ended with `wait_status` (as `waitpid` gives it)."""
-        self._run(partial(self._host.task_exited, number, wait_status))
+        # libpmix first: who hears of the end may fence at once, with processes by name, and libpmix would wait for it.
         self._server.task_exited(self._proc(number))
+        self._run(partial(self._host.task_exited, number, wait_status))
         self._performer.tasks.pop(number, None)
 
     def task_output(self, number: int, stream: int, data: Buffer) -> None:

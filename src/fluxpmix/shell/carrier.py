@@ -8,7 +8,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Protocol
 
     from fluxpmix.host.effects import Frame, Launch, Level, Submit, Welcome, Withdraw
@@ -74,6 +74,18 @@ class Carrier(Protocol):
 
     def start_tasks(self, launch: Launch) -> None:
         """Start this shell's tasks of a spawned job. Raises `spawning.CannotStart`."""
+
+    def retire_tasks(self, numbers: Sequence[int]) -> None:
+        """Kill those of these tasks that run here: they are to start again, and their ends are not to count.
+
+        `Driver.task_exited` is called for each, as ever.
+        """
+
+    def restart_task(self, number: int, environment: Mapping[str, str]) -> None:
+        """Start a task of this shell again, which has ended, with these variables besides those that it had.
+
+        Raises `spawning.CannotStart`; then it counts as one that has ended with exit code 127.
+        """
 
     def job_ended(self, first: int) -> None:
         """All tasks of the job with that first number have ended, on all shells; told where there are several."""

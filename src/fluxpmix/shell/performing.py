@@ -18,6 +18,7 @@ from fluxpmix.host.effects import (
     Extend,
     Feed,
     Forget,
+    Hear,
     Heed,
     JobEnded,
     Level,
@@ -29,9 +30,12 @@ from fluxpmix.host.effects import (
     Output,
     Prepare,
     Raise,
+    Recount,
     Register,
     Reply,
     RequestModex,
+    Restart,
+    Retire,
     Seal,
     Send,
     Signal,
@@ -50,6 +54,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from fluxpmix.host.host import Host
+    from fluxpmix.pmix.types import Infos
     from fluxpmix.shell.carrier import Carrier, Enquiry, Submitter
     from fluxpmix.shell.outlets import Outlets
     from fluxpmix.shell.server import JobServer
@@ -93,10 +98,15 @@ class Performer:
             Log: lambda effect: carrier.log(effect.level, effect.message),
             Output: self._show,
             Notify: lambda effect: server.notify_event(effect.status, effect.source, effect.range, effect.infos),
+            Hear: lambda effect: server.on_event(effect.status, self._told),
             RequestModex: self._request_modex,
             DefineSet: lambda effect: server.define_set(effect.name, effect.members),
             Measure: self._measure,
             Signal: lambda effect: carrier.signal_tasks(effect.signum, effect.ranks),
+            Retire: lambda effect: carrier.retire_tasks(effect.numbers),
+            # Later: libpmix has still to be told of the end, where that was only just now.
+            Recount: lambda effect: carrier.post(partial(self._recount, effect)),
+            Restart: lambda effect: carrier.post(partial(self._restart, effect)),
             Deliver: self._deliver,
             Listen: self._listen,
             Feed: self._feed,
@@ -176,6 +186,24 @@ class Performer:
         self._carrier.drop_tasks(effect.launch, effect.started)
         if not effect.started:
             self._server.deregister(effect.launch.job.nspace)
+
+    def _told(self, _status: int, source: Proc, infos: Infos) -> None:
+        """Take an event that the host wants to hear of, on libpmix's thread."""
+        self._carrier.post(partial(self._run, partial(self._host.outcomes.told, source, infos)))
+
+    def _recount(self, effect: Recount) -> None:
+        try:
+            self._server.recount(effect.proc, effect.count)
+        except PmixError as error:
+            self._carrier.log(Level.ERROR, f"libpmix refused the number of an incarnation: {error}")
+
+    def _restart(self, effect: Restart) -> None:
+        """Start a task again, and tell the host."""
+        from fluxpmix.shell import spawning
+
+        self.tasks[effect.number] = effect.proc
+        status, why = spawning.again(effect, self._server, self._carrier)
+        self._run(partial(self._host.outcomes.restarted, effect.number, status, why))
 
     # -- credentials and time ----------------------------------------------------------------------
 

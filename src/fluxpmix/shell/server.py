@@ -93,6 +93,8 @@ class JobServer:
         self._on_lost = on_lost
         self._server: Server | None = None
         self._clients: set[Proc] = set()
+        self._missing: set[Proc] = set()  # clients that are gone without having finalized
+        self._here: dict[str, int] = {}  # by namespace: how many processes of it this node has, or had
         self._registered: list[str] = []  # namespaces
         # Namespace and rank of the server itself: one rank a shell, unique in the job.
         self.identity = Proc(f"{job.nspace}.shell", site.shell_rank)
@@ -175,6 +177,7 @@ class JobServer:
         infos = [*registration(job, facts).infos(), *site.job_infos]
         server.register_nspace(job.nspace, len(ranks), infos)
         self._registered.append(job.nspace)
+        self._here[job.nspace] = len(ranks)
         uid, gid = os.geteuid(), os.getegid()
         for rank in ranks:
             proc = Proc(job.nspace, rank)
@@ -229,6 +232,12 @@ class JobServer:
         """Tell this node's clients of an event."""
         self._open_server().notify_event(status, source, range_, infos)
 
+    def on_event(self, status: int, heard: Callable[[int, Proc, Infos], None]) -> None:
+        """Have `heard(status, source, infos)` called, on libpmix's thread, with each event of this node's clients."""
+        if self._site.keeper is not None:
+            self._site.keeper.spoil()
+        self._open_server().register_event_handler([status], heard)
+
     def define_set(self, name: str, members: Sequence[Proc] | None) -> None:
         """Have libpmix know a process set, and tell this node's clients; without members, that it is no more."""
         if self._site.keeper is not None:
@@ -273,7 +282,25 @@ class JobServer:
         """Drop what libpmix keeps for a task that is gone, finalized or not."""
         if self._server is not None and proc in self._clients:
             self._clients.discard(proc)
-            self._server.deregister_client(proc)
+            if self._server.deregister_client(proc):
+                self._missing.add(proc)
+
+    def expect_again(self, proc: Proc) -> None:
+        """Have libpmix take in a task that is to start again under the name of one that is gone."""
+        if self._site.keeper is not None:
+            self._site.keeper.spoil()
+        self.task_exited(proc)
+        self._open_server().expect_again(proc, os.geteuid(), os.getegid())
+        self._clients.add(proc)
+
+    def recount(self, proc: Proc, count: int) -> None:
+        """Have libpmix tell the number of a process's incarnation, of any node, and wait for one of this node again."""
+        server = self._open_server()
+        server.recount(proc, count)
+        if proc in self._missing:
+            self._missing.discard(proc)
+            missing = sum(other.nspace == proc.nspace for other in self._missing)
+            server.await_clients(proc.nspace, self._here[proc.nspace] - missing)
 
     def close(self) -> None:
         """Deregister the jobs and stop the server. Safe to call twice, or on one never opened."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
-from fluxpmix.host.effects import Launch, Prepare, Register, Start
+from fluxpmix.host.effects import Launch, Prepare, Register, Restart, Start
 from fluxpmix.pmix import attributes
 from fluxpmix.pmix.record import replace
 from fluxpmix.pmix.status import PmixError, Status
@@ -16,6 +16,7 @@ from fluxpmix.pmix.types import Info, Infos, Proc
 from fluxpmix.pmix.upcalls import Spawn
 from fluxpmix.shell.local import tasks
 from fluxpmix.shell.local.request import LaunchError
+from fluxpmix.shell.variables import CHECKPOINT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,6 +61,21 @@ def step(
     except (OSError, ValueError) as error:
         return b"", int(Status.ERR_JOB_FAILED_TO_LAUNCH), f"{error}"
     return packed, SUCCESS, ""
+
+
+def again(effect: Restart, server: JobServer, carrier: Carrier) -> tuple[int, str]:
+    """Start a task again. Returns the status, and why it is no success."""
+    checkpoint = {CHECKPOINT: effect.checkpoint} if effect.checkpoint else {}
+    try:
+        server.expect_again(effect.proc)
+        carrier.restart_task(effect.number, {**server.task_environment(effect.proc), **checkpoint})
+    except CannotStart as error:
+        return int(error.status), str(error)
+    except PmixError as error:
+        return error.status, f"libpmix refused it: {error}"
+    except (OSError, ValueError) as error:
+        return int(Status.ERR_JOB_FAILED_TO_LAUNCH), f"{error}"
+    return SUCCESS, ""
 
 
 def own(launch: Launch, shell: int) -> Sequence[tuple[int, Proc]]:

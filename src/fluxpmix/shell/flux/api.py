@@ -121,6 +121,13 @@ class Shell(Handle):
             raise ShellError(f"cannot register for {topic}")
         self._topics[topic] = call
 
+    def supervise(self, name: str, group: bool) -> bool:
+        """Have `supervisor.c` stand in front of each task, and connect to the abstract socket of that name.
+
+        `group`: tasks have process groups of their own. Returns whether flux-shell takes it.
+        """
+        return bool(self.lib.supervise_tasks(self._plugin, name.encode(), group) == 0)
+
     # -- tasks -----------------------------------------------------------------------------------
 
     def current_task(self) -> Task:

@@ -7,13 +7,14 @@ they are: jobs and tasks that are spawned, listening to what tasks print, asking
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 
 from fluxpmix.host.effects import Frame, Launch, Level
 from fluxpmix.shell.flux.api import Shell
 from fluxpmix.shell.flux.handle import ShellError
 from fluxpmix.shell.flux.timelimit import TimeLimit
+from fluxpmix.shell.variables import CHECKPOINT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from fluxpmix.shell.flux.service import Leaving
     from fluxpmix.shell.flux.spawned import SpawnedTasks
     from fluxpmix.shell.flux.stdin import TaskInputs
+    from fluxpmix.shell.flux.supervised import Supervised
 
 _NEVER = float("inf")
 
@@ -51,6 +53,8 @@ class ShellCarrier:
         self._exited: set[int] = set()  # ranks whose end flux-shell knows, and that have no more output
         self._ranks: tuple[int, ...] = ()
         self._spawned: SpawnedTasks | None = None
+        self._supervised: Supervised | None = None  # where tasks may be restarted
+        self._ended: set[int] = set()  # ranks whose end the driver knows
         self._timer: Any = None
         self._alarm = _NEVER  # when it goes off
         self._deadline: float | None = None  # when the driver wants to be woken
@@ -97,7 +101,11 @@ class ShellCarrier:
 
     def signal_tasks(self, signum: int, ranks: Sequence[int] | None) -> None:
         """Send a signal to tasks of this shell."""
-        self._api.signal(signum, None if ranks is None else {number - self._first for number in ranks})
+        mine = None if ranks is None else {number - self._first for number in ranks}
+        if self._supervised is None:
+            self._api.signal(signum, mine)
+        else:
+            self._supervised.signal(signum, mine)
         if self._spawned is not None:
             self._spawned.signal(signum, ranks)
 
@@ -129,12 +137,30 @@ class ShellCarrier:
         if self._spawned is not None:
             self._spawned.drop(launch, started)
 
+    def retire_tasks(self, numbers: Sequence[int]) -> None:
+        """Kill tasks that are to start again."""
+        if self._supervised is not None:
+            self._supervised.retire({number - self._first for number in numbers})
+        if self._spawned is not None:
+            self._spawned.retire(numbers)
+
+    def restart_task(self, number: int, environment: Mapping[str, str]) -> None:
+        """Start a task again: one of the job's own has the variables that it had."""
+        if self._supervised is not None and number - self._first in self._ranks:
+            self._ended.discard(number - self._first)
+            self._supervised.restart(number - self._first, environment.get(CHECKPOINT, ""))
+        else:
+            assert self._spawned is not None
+            self._spawned.restart(number, environment)
+
     def job_ended(self, first: int) -> None:
         """End what a job has spawned that has ended."""
         if self._jobs is not None:
             self._jobs.job_ended(first)
         if self._spawned is not None:
             self._spawned.job_ended(first)
+        if self._supervised is not None and first == self._first:
+            self._supervised.let_go()
 
     def _a_task_of_the_job(self) -> int | None:
         """Return a local rank of the job's own that flux-shell still takes output of."""

@@ -93,6 +93,8 @@ int kill_task(flux_shell_task_t *, int);
 int serve_topic(flux_t *, const char *, flux_msg_handler_f, void *);
 int feed_task(flux_shell_task_t *, const char *, size_t);
 flux_msg_t *wait_for_request(flux_t *, const char *, double);
+/* of supervisor.c */
+int supervise_tasks(flux_plugin_t *, const char *, int);
 
 extern "Python" {
     int fluxpmix_load(flux_plugin_t *);
@@ -159,19 +161,21 @@ def fluxpmix_upmi(topic, arguments):
 
 
 class Kind(Record):
-    """One of our plugins: cffi's module in it, its C part, what both sides may call, what Python runs first."""
+    """One of our plugins: cffi's module in it, its C parts, what both sides may call, what Python runs first."""
 
     module: str
-    source: str
+    sources: tuple[str, ...]
     file: str  # below the package's directory for Flux
     cdef: str
     init: str
 
 
-SHELL = Kind(module="_fluxpmix_plugin", source="plugin.c", file=NAME, cdef=_SHELL_CDEF, init=_SHELL_INIT)
+SHELL = Kind(
+    module="_fluxpmix_plugin", sources=("plugin.c", "supervisor.c"), file=NAME, cdef=_SHELL_CDEF, init=_SHELL_INIT
+)
 UPMI = Kind(
     module="_fluxpmix_upmi",
-    source=os.path.join(UPMI_DIRECTORY, "upmi.c"),
+    sources=(os.path.join(UPMI_DIRECTORY, "upmi.c"),),
     file=os.path.join(UPMI_DIRECTORY, NAME),
     cdef=_UPMI_CDEF,
     init=_UPMI_INIT,
@@ -245,7 +249,7 @@ def is_current(path: str, kind: Kind = SHELL) -> bool:
 def _body(kind: Kind) -> str:
     here = os.path.dirname(os.path.abspath(__file__))
     body = ""
-    for name in ("python.c", kind.source):
+    for name in ("python.c", *kind.sources):
         with open(os.path.join(here, name), encoding="utf-8") as file:
             body += file.read()
     return body

@@ -123,7 +123,8 @@ class Options(Record):
     `timeout` what an operation may take by default (seconds; None: for ever), `alert` how long before the time limit
     processes hear of it (seconds; 0: never), `model` PMIX_MODEL_LIBRARY_NAME, `pset` the process sets, `trace` the
     file that says what the job's time went into, `stop` where tasks wait for a debugger, `oversubscribe` whether
-    spawned tasks may be more than the job has cores for; `spawn` whether spawned tasks are a Flux job of their own
+    spawned tasks may be more than the job has cores for, `restarts` whether tasks may be restarted;
+    `spawn` whether spawned tasks are a Flux job of their own
     also where no resources are asked for; `parent` is set for jobs that are spawned (`jobs.py`), `join` names a
     running job whose processes this one's shall know (`joining.py`).
     """
@@ -138,6 +139,7 @@ class Options(Record):
     pset: tuple[ProcessSet, ...] = ()
     trace: str | None = None
     oversubscribe: bool = False
+    restarts: bool = False
     spawn: str = INSIDE
     parent: Parent | None = None
     join: int | None = None
@@ -173,6 +175,7 @@ _NAMES: dict[str, Callable[[Any], Any]] = {
     "pmix.pset": _sets,
     "pmix.trace": _text,
     "pmix.oversubscribe": _switch,
+    "pmix.restarts": _switch,
     "pmix.spawn": _spawn,
     "pmix.parent": _parent,
     "pmix.join": _job,

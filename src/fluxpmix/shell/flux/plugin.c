@@ -1,4 +1,5 @@
 /* The C part of pmix.so, a plugin of flux-shell: starts Python where a job wants PMIx, and hands over to it.
+ * What runs in a task's own process is `supervisor.c`.
  *
  * `embedding.py` puts this file behind `python.c`, in front of what cffi generates, and compiles it all.
  * flux-shell calls flux_plugin_init() for every job; all that follows is Python (`plugin.py`). Nothing here
@@ -110,6 +111,8 @@ void flux_msg_handler_start(flux_msg_handler_t *);
 void flux_msg_handler_destroy(flux_msg_handler_t *);
 int flux_aux_set(flux_t *, const char *, void *, void (*)(void *));
 int flux_pollfd(flux_t *);
+int flux_cmd_argc(const flux_cmd_t *);
+const char *flux_cmd_arg(const flux_cmd_t *, int);
 int flux_cmd_setenvf(flux_cmd_t *, int, const char *, const char *, ...);
 flux_future_t *flux_subprocess_kill(flux_subprocess_t *, int);
 int flux_subprocess_write(flux_subprocess_t *, const char *, const char *, size_t);

@@ -10,8 +10,8 @@
 - shell.resource-update: R, and with it the job's time limit, has changed
 - shell.exit: stop the server, and remove what killed shells have left
 
-Never task.exec: it runs in the forked child, where nobody may hold Python's lock. Threads (libpmix's own)
-start in shell.init and not before, all signals blocked: they are flux-shell's, which reads them itself.
+Never task.exec (but `supervisor.c`): it runs in the forked child, where nobody may hold Python's lock. Threads
+(libpmix's own) start in shell.init and not before, all signals blocked: they are flux-shell's, which reads them itself.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from fluxpmix.host.world import World
     from fluxpmix.shell.server import Site
 
+NO_RESTARTS = "a job's tasks can be restarted where it is started with -o pmix.restarts"
 _PATIENCE = 60.0  # seconds for the first shell's part of the set-up
 _CREDENTIAL = 64  # characters
 _plugins: list[Plugin] = []  # for ever: C holds on to them
@@ -71,7 +72,6 @@ class Plugin(ShellCarrier):
         self._started = False  # whether tasks run: before, an error ends the job
         self._exits: Exits | None = None
         self._hold: Hold | None = None
-        self._ended: set[int] = set()  # ranks whose end the driver knows
         self._setup = b""  # of shell 0, until the others have it
         self._credential = ""
         api.on_error = self._failed
@@ -113,7 +113,9 @@ class Plugin(ShellCarrier):
         _, _, service = str(info["service"]).rpartition("/")
         place = Place(info["jobid"], service, brokers)
         self._exits = Exits(api, self._task_gone)
-        self._wake = Wake(api, self._exits.look)
+        if options.restarts:
+            self._supervise()
+        self._wake = Wake(api, self._exits.look if self._supervised is None else self._supervised.look)
         laterally = options.exchange != "tree"
         self._mail = Mail(api, self.rank, brokers, service, laterally, self._receive, self._lost_from_others)
         if self.rank == 0:
@@ -143,6 +145,8 @@ class Plugin(ShellCarrier):
             enquire=self._enquire,
             place=place,
             spawn_jobs=options.spawn == JOB,
+            no_restarts="" if options.restarts else NO_RESTARTS,
+            holds=options.restarts,
         )
         self._timer = api.timer(self._timer_ended)
         parent = options.parent
@@ -212,7 +216,9 @@ class Plugin(ShellCarrier):
 
     def _task_fork(self, _arguments: Any) -> None:
         task = self._api.current_task()
-        if task.pid is not None:
+        if task.pid is not None and self._supervised is not None:
+            self._supervised.expect(task.rank, task.pid)
+        elif task.pid is not None:
             self._live().task_started(self._first + task.rank, task.pid)
             if self._exits is not None:
                 self._exits.watch(task.rank, task.pid)
@@ -277,6 +283,8 @@ class Plugin(ShellCarrier):
             self._mail.close()
         if self._exits is not None:
             self._exits.close()
+        if self._supervised is not None:
+            self._supervised.close()
         if self._wake is not None:
             self._wake.close()
         if self._timer is not None:
@@ -293,6 +301,19 @@ class Plugin(ShellCarrier):
         if self._own_rank == 0:
             traced.check(options.trace)
         return traced.driver(self._since)
+
+    def _supervise(self) -> None:
+        """Have processes stand in front of tasks: these can then be started again."""
+        from fluxpmix.shell.flux.supervised import Supervised
+
+        api = self._api
+        if api.option("stop-tasks-in-exec"):
+            raise ShellError("-o pmix.restarts and -o stop-tasks-in-exec do not go together: leave one of them out")
+        goes_on = api.option("exit-timeout") == "none" and not api.option("exit-on-error")
+        self._supervised = Supervised(api, self._task_runs, self._task_gone, goes_on)
+
+    def _task_runs(self, rank: int, pid: int) -> None:
+        self._live().task_started(self._first + rank, pid)
 
     def _task_gone(self, rank: int, wait_status: int) -> None:
         if rank not in self._ended and self._driver is not None:

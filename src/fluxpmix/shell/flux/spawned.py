@@ -12,7 +12,7 @@ import _socket
 import marshal
 import os
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from struct import Struct
 
 from fluxpmix.host.effects import Launch, Level
@@ -63,7 +63,9 @@ class SpawnedTasks:
         self._running: set[int] = set()
         self._pids: dict[int, int] = {}  # of those that have started: each leads a group
         self._dropped: set[int] = set()  # first numbers
-        self._failed: tuple[int, str] = (0, "")  # exit code, and why
+        self._failed: dict[int, tuple[int, str]] = {}  # by number: exit code, and why
+        self._started: dict[int, tuple[Any, ...]] = {}  # by number: what it was started with, and as what
+        self._retired: set[int] = set()  # those that are to be started again
         self._parent_ended = False
         self._settling: Any = None
         self._timers: dict[int, Any] = {}  # by first number, of jobs whose parent has ended
@@ -104,8 +106,28 @@ class SpawnedTasks:
             self._tasks[number] = f"{launch.ordinal}.{proc.rank}", launch.first
             self._running.add(number)
             self._api.hold(_HOLD)
-            self._send(RUN, number, path, launch.commands[app.index].arguments(proc.rank), env, app.wdir)
+            arguments = launch.commands[app.index].arguments(proc.rank)
+            self._started[number] = self._tasks[number], path, arguments, env, app.wdir
+            self._send(RUN, number, path, arguments, env, app.wdir)
         self._wait_until_started({number for number, _ in mine})
+
+    def retire(self, numbers: Collection[int]) -> None:
+        """Kill those that run: they are to be started again, and how they end is no failure."""
+        mine = self._running.intersection(numbers)
+        self._retired |= mine
+        self.signal(int(signal.SIGKILL), mine)
+
+    def restart(self, number: int, variables: Mapping[str, str]) -> None:
+        """Start a task again, with these variables besides. Raises `CannotStart`."""
+        name, path, arguments, env, wdir = self._started[number]
+        self._retired.discard(number)
+        self._forgive(number)
+        if number not in self._tasks:
+            self._tasks[number] = name
+            self._api.hold(_HOLD)
+        self._running.add(number)
+        self._send(RUN, number, path, arguments, {**env, **variables}, wdir)
+        self._wait_until_started({number})
 
     def _showing(self, shown: Sequence[Any], proc: Proc, host: str, wdir: str) -> Showing:
         from fluxpmix.shell.files import OutputFiles
@@ -219,15 +241,18 @@ class SpawnedTasks:
 
         Flux then ends the shells, as it does on any exception. One that has not left by then leaves by itself.
         """
-        code, why = self._failed
+        code, why = max(self._failed.values(), default=(0, ""))
         if code and self._parent_ended and not self._jobs and not self._tasks and self._settling is None:
             self._settling = self._api.timer(self._settled)
             self._api.set_timer(self._settling, _SETTLING)
             self._api.end_job(why, code)
 
     def _settled(self) -> None:
-        if self._failed[0]:
-            self._failed = (0, "")
+        for number in list(self._failed):
+            self._forgive(number)
+
+    def _forgive(self, number: int) -> None:
+        if self._failed.pop(number, None) is not None and not self._failed:
             self._api.release(_HOLD)
 
     def close(self) -> None:
@@ -313,19 +338,24 @@ class SpawnedTasks:
     def _exited(self, number: int, wait_status: int) -> None:
         self._running.discard(number)
         self._pids.pop(number, None)
+        if number in self._retired:
+            self._driver.task_exited(number, wait_status)
+            return
         name, first = self._tasks[number]
         code = tasks.exit_code(wait_status)
         signum = wait_status & 0x7F
         how = f"task {name} " + (f"was killed by signal {signum}" if signum else f"exited with exit code {code}")
-        if code > self._failed[0] and first not in self._dropped:
-            if not self._failed[0]:
+        if code and first not in self._dropped:
+            if not self._failed:
                 self._api.hold(_HOLD)  # until that has been told
-            self._failed = code, how
+            self._failed[number] = code, how
         self._driver.task_exited(number, wait_status)
         if first in self._jobs and first not in self._dropped:
             self._policy.task_ended(first, how, code)
 
     def _done(self, number: int) -> None:
+        if number in self._retired or number in self._running:  # said of an old incarnation
+            return
         self._showings.pop(number, None)
         task = self._tasks.pop(number, None)
         if task is not None:

@@ -32,6 +32,7 @@ DRAINED = 7  # all tasks are gone and have no more output
 TOOK = 8  # bytes of input that a task has taken
 SPAWNED = 15  # first number, ordinal, node of each rank, its parent's first number or None: a job's tasks are started
 DROPPED = 16  # first number: it has come to nothing, and how its tasks end does not matter
+AGAIN = 22  # number: this task, which has ended, is about to start again
 CLOSED = 13  # whether this shell can have another job: it is done with this one, and exits if not
 EXTEND = 20  # number of the request, seconds: the job shall run longer
 # To a shell

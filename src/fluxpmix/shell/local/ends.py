@@ -27,6 +27,11 @@ class Ends:
             self._signals[number] = os.WTERMSIG(wait_status)
         return code
 
+    def forget(self, number: int) -> None:
+        """A task is about to start again: how it ended is nobody's exit code."""
+        self._codes.pop(number, None)
+        self._signals.pop(number, None)
+
     def code(self, number: int) -> int:
         """Return a task's exit code."""
         return self._codes[number]

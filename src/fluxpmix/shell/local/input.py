@@ -145,6 +145,7 @@ class Inputs:
         self._warn = warn
         self._feeds: dict[int, _Feed] = {}
         self._most = 0
+        self._over = False  # whether no more will come
 
     def add(self, rank: int) -> int:
         """Make the pipe of a task and return the end that is its standard input."""
@@ -153,13 +154,23 @@ class Inputs:
         self._feeds[rank] = _Feed(self, rank, writer)
         return reader
 
+    def add_again(self, rank: int) -> int:
+        """Make the pipe of a task that is to start again: it gets what comes from now on."""
+        feed = self._feeds.pop(rank, None)
+        if feed is not None:
+            feed.close()
+        if self._over:
+            return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        return self.add(rank)
+
     def start(self) -> None:
         """Tell the launcher if no task of this shell wants any."""
         if not self._feeds:
-            self._report(None)
+            self._no_more()
 
     def give(self, data: bytes) -> None:
         """Give data to every task, b"" for the end."""
+        self._over = self._over or not data
         for feed in list(self._feeds.values()):
             feed.write(data)
 
@@ -177,7 +188,11 @@ class Inputs:
         if feed is not None:
             feed.close()
             if not self._feeds:
-                self._report(None)
+                self._no_more()
+
+    def _no_more(self) -> None:
+        self._over = True
+        self._report(None)
 
     def took(self, total: int) -> None:
         """A task has taken `total` bytes in all."""

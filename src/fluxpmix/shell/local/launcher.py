@@ -153,6 +153,8 @@ class Launcher:
             self._make_room()
         elif kind == control.EXITED:
             self._task_exited(*values)  # type: ignore[arg-type]
+        elif kind == control.AGAIN:
+            self._task_returns(one, *values)  # type: ignore[arg-type]
         elif kind == control.TRACE:
             self._trace.extend(values)  # type: ignore[arg-type]
         elif kind == control.TOOK:
@@ -208,6 +210,16 @@ class Launcher:
             if self._request.signal is not None:
                 signum, before = self._request.signal
                 self._limit.warn(before, partial(self._stopping.signal, signum))
+
+    def _task_returns(self, one: Shell, number: int) -> None:
+        """A task that has ended is about to start again: it has not ended."""
+        job = self._jobs.of(number)
+        job.left.add(number)
+        one.drained = False
+        self._ends.forget(number)
+        if job.timer is not None and len(job.left) == len(job.column):
+            job.timer.cancel()
+            job.timer = None
 
     def _task_exited(self, number: int, wait_status: int) -> None:
         job = self._jobs.of(number)

@@ -40,13 +40,23 @@ class OwnTasks:
         Raises `LaunchError`, `PmixError`, `OSError` and `TemplateError`; some may run then.
         """
         for local_rank, rank in enumerate(self._job.ranks(self._shell)):
-            app = self._job.app_of(rank)
-            env = self._environment(app.index, rank, local_rank)
-            env |= variables(rank)
-            argv = self._fill(app.argv, rank, local_rank)
-            stdin = self._open_input(rank, local_rank)
-            cpus = None if self._request.cpu_affinity == "off" else self._bindings[rank]
-            run(rank, self._plan.paths[app.index], argv, env, app.wdir, stdin, cpus)
+            self._start(rank, local_rank, variables(rank), run, self._inputs.add)
+
+    def restart(self, rank: int, variables: Mapping[str, str], run: Run) -> None:
+        """Start one of them again; raises what `start` does."""
+        local_rank = list(self._job.ranks(self._shell)).index(rank)
+        self._start(rank, local_rank, variables, run, self._inputs.add_again)
+
+    def _start(
+        self, rank: int, local_rank: int, variables: Mapping[str, str], run: Run, feed: Callable[[int], int]
+    ) -> None:
+        app = self._job.app_of(rank)
+        env = self._environment(app.index, rank, local_rank)
+        env |= variables
+        argv = self._fill(app.argv, rank, local_rank)
+        stdin = self._open_input(rank, local_rank, feed)
+        cpus = None if self._request.cpu_affinity == "off" else self._bindings[rank]
+        run(rank, self._plan.paths[app.index], argv, env, app.wdir, stdin, cpus)
 
     def _environment(self, app: int, rank: int, local_rank: int) -> dict[str, str]:
         request, job = self._request, self._job
@@ -78,7 +88,7 @@ class OwnTasks:
             **template.task_values(rank, local_rank),
         }
 
-    def _open_input(self, rank: int, local_rank: int) -> int:
+    def _open_input(self, rank: int, local_rank: int, feed: Callable[[int], int]) -> int:
         how = self._plan.input
         if how.kind == "file":
             path = template.parse(how.path).fill(self._values(rank, local_rank))
@@ -90,4 +100,4 @@ class OwnTasks:
                 ) from None
         if how.kind == "none" or not how.wants(rank):
             return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        return input.reopen(how.offset) if how.kind == "reopen" else self._inputs.add(rank)
+        return input.reopen(how.offset) if how.kind == "reopen" else feed(rank)

@@ -44,6 +44,7 @@ class RunningTasks:
         self.driver: Driver | None = None
         self.showings: dict[int, Showing] = {}  # by number, of those whose output is not shown as it comes
         self.heard = False  # whether the driver wants to hear what tasks print
+        self._retired: set[int] = set()  # those that are to start again
         reactor.on_signal(signal.SIGCHLD, self._reap)
 
     def __contains__(self, number: int) -> bool:
@@ -79,16 +80,34 @@ class RunningTasks:
         finally:
             for fd in (stdin, out[1], err[1]):
                 os.close(fd)
-        pipes = TaskPipes(
+        task = _Task(number, pid)
+        task.pipes = TaskPipes(
             self._reactor,
             (out[0], err[0]),
             partial(self.output, number),
-            partial(self._stream_ended, number),
+            partial(self._stream_ended, task),
             self._request.unbuffered,
         )
-        task = _Task(number, pid, pipes)
         self._tasks[number] = self._by_pid[pid] = task
+        self._retired.discard(number)
         self.driver.task_started(number, pid)
+
+    def retire(self, numbers: Collection[int]) -> None:
+        """Kill those tasks of these that run: they are to start again, and the launcher is not told of their ends."""
+        self._retired.update(numbers)
+        self.signal(signal.SIGKILL, numbers)
+
+    def return_(self, number: int, start: Callable[[], None]) -> None:
+        """Have a task run again by `start`, which calls `run`, or raises what that does."""
+        self._retired.add(number)
+        self._launcher.send(control.AGAIN, number)
+        try:
+            start()
+        except BaseException:
+            self._retired.discard(number)
+            self._launcher.send(control.EXITED, number, tasks.NOT_FOUND << 8)
+            self.check_drained()
+            raise
 
     def signal(self, signum: int, numbers: Collection[int] | None) -> None:
         """Send a signal to tasks (None: to all): to their process groups, where they have their own."""
@@ -104,7 +123,7 @@ class RunningTasks:
 
     def check_drained(self) -> None:
         """Tell the launcher if all tasks have ended and all that they printed has been read."""
-        if all(task.exited and not task.pipes.open for task in self._tasks.values()):
+        if not self._retired and all(task.exited and not task.pipes.open for task in self._tasks.values()):
             self._launcher.send(control.DRAINED)
 
     def _reap(self) -> None:
@@ -119,8 +138,9 @@ class RunningTasks:
             task.exited = True
             if not os.WIFEXITED(status):
                 self._killed()
-            self._inputs.forget(task.number)
-            self._launcher.send(control.EXITED, task.number, status)
+            if task.number not in self._retired:
+                self._inputs.forget(task.number)
+                self._launcher.send(control.EXITED, task.number, status)
             if task.pipes.open:
                 self._reactor.call_later(_LAST_WORDS, task.pipes.hang_up)
         if ended:
@@ -141,9 +161,10 @@ class RunningTasks:
             for task in self._tasks.values():
                 task.pipes.pause(True)
 
-    def _stream_ended(self, number: int, stream: int) -> None:
-        if self.driver is not None:
-            self.driver.task_output(number, stream, b"")
+    def _stream_ended(self, task: _Task, stream: int) -> None:
+        current = self._tasks.get(task.number) is task and task.number not in self._retired
+        if self.driver is not None and current:
+            self.driver.task_output(task.number, stream, b"")
         self.check_drained()
 
     def _resume(self) -> None:
@@ -155,8 +176,9 @@ class RunningTasks:
 class _Task:
     """A running task."""
 
-    def __init__(self, number: int, pid: int, pipes: TaskPipes) -> None:
+    pipes: TaskPipes
+
+    def __init__(self, number: int, pid: int) -> None:
         self.number = number
         self.pid = pid
         self.exited = False
-        self.pipes = pipes

@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from fluxpmix.host.effects import Buffer, Frame, Launch, Level
 from fluxpmix.job import idset, template
@@ -103,6 +103,7 @@ class JobShell:
         self._keeper = keeper
         self._links: Links | None = None
         self._driver: Driver | None = None
+        self._own: OwnTasks | None = None
         self._spawned: SpawnedTasks | None = None
         self._files: OutputFiles | None = None  # since output of spawned tasks goes to some
 
@@ -185,6 +186,25 @@ class JobShell:
             self._spawned.start(launch)
         finally:
             self._running.check_drained()
+
+    def retire_tasks(self, numbers: Sequence[int]) -> None:
+        """Kill tasks that are to start again."""
+        self._running.retire(numbers)
+
+    def restart_task(self, number: int, environment: Mapping[str, str]) -> None:
+        """Start a task again."""
+        if number < self._job.size:
+            assert self._own is not None
+            again = partial(self._own.restart, number, environment, self._running.run)
+        else:
+            assert self._spawned is not None
+            again = partial(self._spawned.restart, number, environment)
+        try:
+            self._running.return_(number, again)
+        except (LaunchError, template.TemplateError) as error:
+            from fluxpmix.shell.spawning import CannotStart
+
+            raise CannotStart.because(str(error), getattr(error, "exit_code", 1)) from None
 
     def job_ended(self, first: int) -> None:
         """Leave it to the launcher, which counts the tasks of all jobs."""
@@ -297,8 +317,8 @@ class JobShell:
     def _start_tasks(self) -> None:
         try:
             assert self._driver is not None
-            own = OwnTasks(self._plan, self.rank, self._directory, self._bindings, self._inputs)
-            own.start(self._driver.task_environment, self._running.run)
+            self._own = OwnTasks(self._plan, self.rank, self._directory, self._bindings, self._inputs)
+            self._own.start(self._driver.task_environment, self._running.run)
         except LaunchError as error:
             self._fail(str(error), error.exit_code)
         except (PmixError, OSError, template.TemplateError) as error:

@@ -53,6 +53,7 @@ class SpawnedTasks:
         self._run = run
         self._style = style
         self._found: dict[int, list[tuple[str, dict[str, str]]]] = {}  # by first number: path and environment
+        self._numbers: dict[int, Launch] = {}  # of each task that was started
 
     def find(self, launch: Launch) -> None:
         """Look for the commands of a job. Raises `CannotStart`."""
@@ -68,22 +69,32 @@ class SpawnedTasks:
 
     def start(self, launch: Launch) -> None:
         """Start this shell's tasks of a job. Raises `CannotStart`; some may run then."""
-        found, job = self._found.pop(launch.first), launch.job
-        for local_rank, (number, proc) in enumerate(own(launch, self._shell)):
-            app = job.app_of(proc.rank)
-            path, env = found[app.index]
-            argv = launch.commands[app.index].arguments(proc.rank)
-            env = env | variables(launch, proc.rank, local_rank) | {"FLUX_JOB_TMPDIR": self._directory}
-            machine.help_emulated(env, job, self._directory)
-            env |= self._driver.task_environment(number)
-            shown = launch.commands[app.index].shown
-            if shown:
-                self._style(number, (shown, proc, job.nodes[self._shell].hostname, app.wdir))
-            stdin = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                self._run(number, path, argv, env, app.wdir, stdin, None)
-            except LaunchError as error:
-                raise CannotStart.because(str(error), error.exit_code) from None
+        for number, proc in own(launch, self._shell):
+            self._numbers[number] = launch
+            self._start(launch, number, proc, self._driver.task_environment(number))
+
+    def restart(self, number: int, more: Mapping[str, str]) -> None:
+        """Start one of them again, with these variables besides. Raises `CannotStart`."""
+        launch = self._numbers[number]
+        self._start(launch, number, dict(own(launch, self._shell))[number], more)
+
+    def _start(self, launch: Launch, number: int, proc: Proc, more: Mapping[str, str]) -> None:
+        job = launch.job
+        app = job.app_of(proc.rank)
+        path, env = self._found[launch.first][app.index]
+        argv = launch.commands[app.index].arguments(proc.rank)
+        local_rank = list(job.ranks(self._shell)).index(proc.rank)
+        env = env | variables(launch, proc.rank, local_rank) | {"FLUX_JOB_TMPDIR": self._directory}
+        machine.help_emulated(env, job, self._directory)
+        env |= more
+        shown = launch.commands[app.index].shown
+        if shown:
+            self._style(number, (shown, proc, job.nodes[self._shell].hostname, app.wdir))
+        stdin = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self._run(number, path, argv, env, app.wdir, stdin, None)
+        except LaunchError as error:
+            raise CannotStart.because(str(error), error.exit_code) from None
 
     def told(self, launch: Launch) -> tuple[int, int, list[int], int | None]:
         """Return what the launcher is told of a job: `control.SPAWNED`."""
