@@ -218,6 +218,7 @@ class Plugin(ShellCarrier):
         task = self._api.current_task()
         if task.pid is not None and self._supervised is not None:
             self._supervised.expect(task.rank, task.pid)
+            self._ends[task.rank] = task.pid, input_of(task.pid)  # that of the program, whichever it is
         elif task.pid is not None:
             self._live().task_started(self._first + task.rank, task.pid)
             if self._exits is not None:
