@@ -28,7 +28,7 @@ def test_every_operation_there_is_is_right(two: Instance, version: str, tmp_path
     """It ends, too: the first shell waits for spawned tasks, and the other has told of its own before it left."""
     server = libpmix(version)
     words = (*ROOM, "-o", f"pmix.libpmix={server}", f"--env=FLUXPMIX_LIBPMIX={server}", "-t5m")
-    two.run("-N2", "-n2", *words, *CHECK, tmp_path / "r.json", "--kill", code=137)
+    two.run("-N2", "-n2", *words, *CHECK, tmp_path / "r.json", "--monitors", "--kill", code=137)
     rows = tried(tmp_path / "r.json")
     input_ = {"input of another process"}  # flux run reads none here
     assert {name for name, row in rows.items() if row.verdict is Verdict.MISSING} == NOT_TOLD[version]

@@ -65,7 +65,7 @@ def test_every_operation_there_is_is_right(job: Launch, version: str) -> None:
     libraries = ("-o", f"libpmix={path}", f"--env=FLUXPMIX_LIBPMIX={path}")
     theirs, ours = os.pipe()  # an input that stays open
     with os.fdopen(theirs), os.fdopen(ours, "w"):
-        words = (*COMMAND, "check", "--kill", "--json", job.directory / "report.json")
+        words = (*COMMAND, "check", "--monitors", "--kill", "--json", job.directory / "report.json")
         result = job.run("-N2", "-n4", "-t5m", *libraries, *words, code=137, stdin=theirs)
     assert "task 2.2 was killed by SIGKILL" in result.err, result
     summary = report.from_json((job.directory / "report.json").read_text())

@@ -28,6 +28,7 @@ OPTIONS = (
     Option(("--title",), "TEXT", "what the report is called (default: the launcher, as far as it is known)"),
     Option(("--timeout",), "FSD", "how long each operation may take (default 10s)"),
     Option(("--no-operations",), None, "ask for attributes only"),
+    Option(("--monitors",), None, "try monitors of heartbeats and files, too, which takes two seconds more"),
     Option(("--kill",), None, "have a spawned process killed, too: most launchers make that the job's exit code"),
     Option(("--abort",), None, f"at the end try PMIx_Abort too: the job ends with status {ABORTED}"),
     Option(("--compare",), "A.json", "print reports side by side: --compare A.json B.json ..."),

@@ -31,6 +31,7 @@ _SIZE, _FIRST = 3, 2  # processes of both applications, and of the first
 _GONE, _STEERED = 0, 1  # the rank that goes without a word, and the one that is steered alone
 _COMMAND = (sys.executable, "-m", "fluxpmix.cli.check.companion")
 _INHERITED = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "FLUXPMIX_LIBPMIX")
+_CHECKPOINT = "check"
 _STEP = 0.02
 # Seconds in which a server's libpmix sees by itself that a client's connection is gone, of whose end its host has told
 # already: a fence that begins before that may wait for ever.
@@ -220,6 +221,23 @@ def vanish(company: Company) -> str:
         raise Wrong(f"a fence with rank {_GONE} of {company.nspace}, which is gone, ended well")
     client.job_control([Proc(company.nspace, _STEERED)], {a.JOB_CTRL_SIGNAL: int(signal.SIGURG)})
     return f"told as {status}"
+
+
+@_of_company
+def restart(company: Company) -> str:
+    """Have one take a checkpoint and restart it from that: another process under the same name, and said to be."""
+    who = Proc(company.nspace, _STEERED)
+    company.client.job_control([who], {a.JOB_CTRL_CHECKPOINT: _CHECKPOINT})
+    company.client.job_control([who], {a.JOB_CTRL_RESTART: _CHECKPOINT})
+    (found,) = company.client.lookup([companion.again(who)], {a.WAIT: 1, a.TIMEOUT: SOON})
+    pid, incarnation = map(int, found.value.split())
+    told = company.told[_STEERED]
+    before, told["pid"] = told["pid"], pid
+    if pid == before or (told["host"] == os.uname().nodename and _lives(before)):
+        raise Wrong(f"rank {_STEERED} of {company.nspace} was restarted, and is process {before} still")
+    if incarnation != 1:
+        raise Wrong(f"rank {_STEERED} of {company.nspace} was restarted once, and PMIX_REINCARNATION is {incarnation}")
+    return f"PMIX_REINCARNATION is {incarnation}"
 
 
 @_of_company

@@ -14,11 +14,13 @@ from collections import Counter
 from fluxpmix.cli.check.deaths import Wrong
 from fluxpmix.cli.check.trying import Trial
 from fluxpmix.pmix import attributes as a
+from fluxpmix.pmix.types import Scope
 
-_PAUSE = 0.3  # seconds
+_PAUSE = 0.2  # seconds
 _TICK = 0.01
 _MOMENT = 1.0  # seconds that a signal may take which has been sent
 _OWN_SESSION = 0xFFFFFFFF
+_SENT = "check.session-signal"
 
 signals: Counter[int] = Counter()  # that came to this process
 
@@ -63,14 +65,22 @@ def all_were_signalled(trial: Trial) -> None:
 
 
 def signal_session(trial: Trial) -> None:
-    """Send this job's session a signal."""
-    if not trial.rank:
+    """Send this job's session a signal, and say whether it was sent."""
+    if trial.rank:
+        return
+    sent = False
+    try:
         trial.client.session_control(_OWN_SESSION, {a.SESSION_SIGNAL: int(signal.SIGURG)})
+        sent = True
+    finally:
+        trial.client.put(Scope.GLOBAL, _SENT, sent)
+        trial.client.commit()
 
 
 def session_was_signalled(trial: Trial) -> None:
     """All have it."""
-    _expect(trial, signal.SIGURG, 1)
+    if trial.client.get(_SENT, trial.proc(0), {a.TIMEOUT: 1}):
+        _expect(trial, signal.SIGURG, 1)
 
 
 def _expect(trial: Trial, signum: int, times: int) -> None:

@@ -152,7 +152,6 @@ def watch_file(trial: Trial) -> None:
         directives = [
             Info(a.MONITOR_FILE_SIZE, True, DataType.BOOL),
             Info(a.MONITOR_FILE_CHECK_TIME, 1, DataType.UINT32),
-            Info(a.MONITOR_FILE_DROPS, 1, DataType.UINT32),
             Info(a.MONITOR_ID, "check.file"),
         ]
         trial.client.monitor(Info(a.MONITOR_FILE, path), Status.MONITOR_FILE_ALERT, directives)

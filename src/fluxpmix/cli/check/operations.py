@@ -173,6 +173,9 @@ _EVENTS = (
         (_optional("input of another process", "input", hearing.take_input, hearing.push, hearing.input_came),),
         together=True,
     ),
+)
+# Whoever is watched has to be silent for two seconds, which is as long as all the rest.
+_MONITORS = (
     Family(
         (
             _optional("heartbeats", "monitor", hearing.watch, hearing.hear, hearing.listen_no_more),
@@ -188,6 +191,7 @@ _EVENTS = (
     ),
 )
 _LOST = (Family((_optional("spawned: one is lost, others go on", "spawned", company.vanish),)),)
+_RESTARTED = (Family((_optional("spawned: checkpoint and restart", "job control", company.restart),)),)
 _KILLED = (Family((_optional("spawned: kill", "spawned", company.kill),)),)
 _ENDED = (
     Family((_optional("spawned: terminate", "spawned", company.terminate),)),
@@ -209,5 +213,6 @@ _CONTRADICTORY = (
 def stages(options: Collection[str]) -> tuple[tuple[Family, ...], ...]:
     """Return what is tried last under these options of the command."""
     killed = (_KILLED,) if "kill" in options else ()
-    before = (_LATER, _COMPANY, _EVENTS, _LOST, *_REFUSED, _OVERHEARD, _TOOL)
+    watched = (_MONITORS,) if "monitors" in options else ()
+    before = (_LATER, _COMPANY, _EVENTS, *watched, _LOST, *_REFUSED, _OVERHEARD, _TOOL, _RESTARTED)
     return (*before, *killed, _ENDED, _CONTRADICTORY)

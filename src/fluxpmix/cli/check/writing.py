@@ -79,6 +79,9 @@ class Writer:
 
     def end(self) -> int:
         """Write the whole report and return the exit code."""
+        left = [f"--{name}" for name in ("monitors", "kill", "abort") if name not in self._options]
+        if self._operations and left:
+            self._say(f"  tried when asked for: {', '.join(left)} (flux-pmix check --help)")
         self._say(*report.ending(self._summary()))
         if "abort" in self._options:
             self._last += (Row(_AT_LAST, "abort", OPTIONAL, Verdict.RIGHT, found="the job ended"),)
