@@ -321,6 +321,9 @@ def test_variables_are_changed_as_asked() -> None:
         ([Info(attributes.HOST, "n0:many")], "ERR_BAD_PARAM"),
         ([Info(attributes.SET_ENVAR, "NAME")], "ERR_BAD_PARAM"),
         ([Info(attributes.PRELOAD_FILES, "a,b")], "ERR_NOT_SUPPORTED"),
+        ([Info(attributes.STDIN_TGT, "moon")], "ERR_BAD_PARAM"),
+        ([Info(attributes.STDIN_TGT, 1)], "ERR_BAD_PARAM"),
+        ([Info(attributes.STDIN_TGT, Proc("other", 1))], "ERR_BAD_PARAM"),
     ],
 )
 def test_requests_that_make_no_sense_are_refused(directives: list[Info], status: str) -> None:

@@ -14,7 +14,7 @@ from fluxpmix.host.supported import RESOURCES, SPAWN
 from fluxpmix.pmix import attributes as a
 from fluxpmix.pmix.record import Record
 from fluxpmix.pmix.status import Status
-from fluxpmix.pmix.types import AppSpec, Envar, Infos, Proc, find, is_true
+from fluxpmix.pmix.types import RANK_INVALID, RANK_UNDEF, RANK_WILDCARD, AppSpec, Envar, Infos, Proc, find, is_true
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ _HARMLESS = frozenset(
         a.ALLOC_ID,
         *(a.WDIR_USER_SPECIFIED, a.PERSONALITY, a.NON_PMI, a.REQUESTOR_IS_TOOL, a.REQUESTOR_IS_CLIENT, a.REQUESTOR),
         *(a.FWD_STDIN, a.FWD_STDOUT, a.FWD_STDERR, a.FWD_STDDIAG, a.SETUP_APP_ENVARS, a.ENVARS_HARVESTED),
-        *(a.USERID, a.GRPID, a.SPAWNED, a.STDIN_TGT, a.SPAWN_TOOL),
+        *(a.USERID, a.GRPID, a.SPAWNED, a.SPAWN_TOOL),
     )
 )
 
@@ -86,7 +86,8 @@ class Shown(Record):
 class Command(Record):
     """One application as it is to be started. `env` are "NAME=VALUE"s, `changes` come after them.
 
-    `shown` are the fields of a `Shown`, none where its output is shown as it comes.
+    `shown` are the fields of a `Shown`, none where its output is shown as it comes. `input` is the rank in the job that
+    is pushed input, PMIX_RANK_WILDCARD: each; the others have none.
     """
 
     command: str
@@ -97,6 +98,11 @@ class Command(Record):
     size: int
     indexed: bool = False  # argv[0] gets the rank appended
     shown: tuple[str | bool, ...] = ()
+    input: int | None = None
+
+    def reads(self, rank: int) -> bool:
+        """Whether one of its processes, by its rank in the job, is to have a standard input."""
+        return self.input in (rank, RANK_WILDCARD)
 
     def arguments(self, rank: int) -> list[str]:
         """Return the arguments of one of its processes, by its rank in the job."""
@@ -142,10 +148,11 @@ def read(proc: Proc, directives: Infos, apps: Sequence[AppSpec]) -> Wanted:
         if info.required and info.key not in _HARMLESS:
             raise Refused(Status.ERR_NOT_SUPPORTED, f"{info.key} is required, but not supported")
     parent = find(directives, a.PARENT_ID)
+    size = sum(app.maxprocs for app in apps)
     common = _changes(directives)
     return Wanted(
         parent if isinstance(parent, Proc) else proc,
-        tuple(_command(app, common, directives) for app in apps),
+        tuple(_command(app, common, directives, size) for app in apps),
         tuple(_policy((*app.directives, *directives)) for app in apps),
         _oversubscription(all_infos),
         is_true(directives, a.NOTIFY_COMPLETION),
@@ -167,7 +174,7 @@ def _seconds(value: object) -> float | None:
     return float(value) or None
 
 
-def _command(app: AppSpec, common: tuple[EnvarChange, ...], common_infos: Infos) -> Command:
+def _command(app: AppSpec, common: tuple[EnvarChange, ...], common_infos: Infos, size: int) -> Command:
     command = app.command or (app.argv[0] if app.argv else "")
     if not command:
         raise Refused(Status.ERR_JOB_NO_EXE_SPECIFIED, "an application has no command")
@@ -193,7 +200,23 @@ def _command(app: AppSpec, common: tuple[EnvarChange, ...], common_infos: Infos)
         app.maxprocs,
         is_true(app.directives, a.INDEX_ARGV),
         _shown((*app.directives, *common_infos)),
+        _reader((*app.directives, *common_infos), size),
     )
+
+
+def _reader(infos: Infos, size: int) -> int | None:
+    """Return which rank is to have a standard input.
+
+    PMIX_STDIN_TGT is a process, a rank or a plain number: libpmix passes on what it is given. A process's
+    namespace says nothing: the job has none yet.
+    """
+    target = find(infos, a.STDIN_TGT)
+    rank = target.rank if isinstance(target, Proc) else target
+    if rank in (None, RANK_INVALID, RANK_UNDEF):  # Open MPI's "none" is the latter
+        return None
+    if type(rank) is not int or not (0 <= rank < size or rank == RANK_WILDCARD):
+        raise Refused(Status.ERR_BAD_PARAM, f"PMIX_STDIN_TGT is {target}: a rank of the {size} is expected, or all")
+    return rank
 
 
 def _shown(infos: Infos) -> tuple[str | bool, ...]:

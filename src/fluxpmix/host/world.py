@@ -82,9 +82,7 @@ def pack_launch(root: Job, launch: Launch) -> tuple[Any, ...]:
         (job.parent, job.credential, job.taskmap.encode("wrapped"), job.session.node_procs, job.session.node_busy),
         pack_apps(job.apps),
         # Its own shells have the commands from Flux.
-        ()
-        if launch.place is not None
-        else tuple((c.command, c.argv, c.env, c.changes, c.wdir, c.size, c.indexed, c.shown) for c in launch.commands),
+        () if launch.place is not None else tuple(command._values() for command in launch.commands),
         (job.nspace, pack_nodes(job.nodes[len(root.nodes) :]), _pack_place(launch.place)),
     )
 

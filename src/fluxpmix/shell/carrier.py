@@ -99,8 +99,8 @@ class Carrier(Protocol):
     def listen(self, on: bool) -> None:
         """Call `Driver.task_output` with what tasks print, or no longer."""
 
-    def feed(self, numbers: Sequence[int], data: bytes) -> int:
+    def feed(self, numbers: Sequence[int], data: bytes, done: Callable[[int], None]) -> None:
         """Write to the standard input of this shell's tasks with these numbers; b"": close it.
 
-        Returns a PMIx status: success where one of them takes it.
+        `done(status)` is called with a PMIx status, at once or later: success where one of them takes it.
         """

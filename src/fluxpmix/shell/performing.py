@@ -255,8 +255,10 @@ class Performer:
         self._carrier.listen(effect.on)
 
     def _feed(self, effect: Feed) -> None:
-        status = self._carrier.feed(effect.numbers, effect.data)
-        self._run(partial(self._host.outcomes.fed, effect.token, status))
+        def done(status: int) -> None:
+            self._run(partial(self._host.outcomes.fed, effect.token, status))
+
+        self._carrier.feed(effect.numbers, effect.data, done)
 
     def _show(self, effect: Output) -> None:
         if self._output is not None:

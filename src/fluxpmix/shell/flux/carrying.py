@@ -182,15 +182,19 @@ class ShellCarrier:
         """Whether tasks may still run whose output is in the job's log."""
         return any(each is not None and each.waits for each in (self._leaving, self._spawned, self._jobs))
 
-    def feed(self, numbers: Sequence[int], data: bytes) -> int:
+    def feed(self, numbers: Sequence[int], data: bytes, done: Callable[[int], None]) -> None:
         """Write to the standard input of tasks of this shell."""
         if self._inputs is None:
             from fluxpmix.shell.flux.stdin import TaskInputs
 
             self._inputs = TaskInputs(self._api, self._ends)
-        ranks = (number - self._first for number in numbers)
-        # Those that the job has spawned read nothing.
-        return self._inputs.feed([rank for rank in ranks if rank in self._ranks and rank not in self._exited], data)
+        ranks = [number - self._first for number in numbers]
+        status = self._inputs.feed([rank for rank in ranks if rank in self._ranks and rank not in self._exited], data)
+        if self._spawned is None:
+            done(status)
+        else:
+            # Success is one task's.
+            self._spawned.input.feed(numbers, data, lambda other: done(other if status else status))
 
     # -- inside ------------------------------------------------------------------------------------
 

@@ -19,8 +19,9 @@ from fluxpmix.host.effects import Launch, Level
 from fluxpmix.pmix.light import partial, signal, suppress
 from fluxpmix.shell.flux.api import Shell
 from fluxpmix.shell.flux.exitpolicy import ExitPolicy
+from fluxpmix.shell.flux.spawnedinput import SpawnedInput
 from fluxpmix.shell.flux.spawnedoutput import SpawnedOutput
-from fluxpmix.shell.flux.starter import DONE, EXITED, FAILED, OUTPUT, RUN, SIGNAL, STARTED
+from fluxpmix.shell.flux.starter import DONE, EXITED, FAILED, FED, OUTPUT, RUN, SIGNAL, STARTED, WARNED
 from fluxpmix.shell.local import tasks
 from fluxpmix.shell.spawning import CannotStart, commands, own, variables
 
@@ -53,6 +54,7 @@ class SpawnedTasks:
         self._driver = driver
         self._output = SpawnedOutput(api, own_task)
         self._output.on_room = self._listen
+        self.input = SpawnedInput(self._send)
         self._policy = ExitPolicy(api)
         self._environment = api.environment()
         self._found: dict[int, list[tuple[str, dict[str, str]]]] = {}  # by first number: path and environment
@@ -100,15 +102,15 @@ class SpawnedTasks:
             path, env = found[app.index]
             env = env | variables(launch, proc.rank, local_rank)
             env |= self._driver.task_environment(number)
-            shown = launch.commands[app.index].shown
-            if shown:
-                self._showings[number] = self._showing(shown, proc, launch.job.nodes[self._shell].hostname, app.wdir)
-            self._tasks[number] = f"{launch.ordinal}.{proc.rank}", launch.first
-            self._running.add(number)
+            command, name = launch.commands[app.index], f"{launch.ordinal}.{proc.rank}"
+            if command.shown:
+                host = launch.job.nodes[self._shell].hostname
+                self._showings[number] = self._showing(command.shown, proc, host, app.wdir)
+            self._tasks[number] = name, launch.first
             self._api.hold(_HOLD)
-            arguments = launch.commands[app.index].arguments(proc.rank)
-            self._started[number] = self._tasks[number], path, arguments, env, app.wdir
-            self._send(RUN, number, path, arguments, env, app.wdir)
+            arguments, reader = command.arguments(proc.rank), name if command.reads(proc.rank) else ""
+            self._started[number] = self._tasks[number], path, arguments, env, app.wdir, reader
+            self._run(number, path, arguments, env, app.wdir, reader)
         self._wait_until_started({number for number, _ in mine})
 
     def retire(self, numbers: Collection[int]) -> None:
@@ -119,15 +121,21 @@ class SpawnedTasks:
 
     def restart(self, number: int, variables: Mapping[str, str]) -> None:
         """Start a task again, with these variables besides. Raises `CannotStart`."""
-        name, path, arguments, env, wdir = self._started[number]
+        name, path, arguments, env, wdir, reader = self._started[number]
         self._retired.discard(number)
         self._forgive(number)
         if number not in self._tasks:
             self._tasks[number] = name
             self._api.hold(_HOLD)
-        self._running.add(number)
-        self._send(RUN, number, path, arguments, {**env, **variables}, wdir)
+        self._run(number, path, arguments, {**env, **variables}, wdir, reader)
         self._wait_until_started({number})
+
+    def _run(self, number: int, *what: Any) -> None:
+        """Have the helper start a task; the last of `what` is its name if it is to have a standard input."""
+        if what[-1]:
+            self.input.add(number)
+        self._running.add(number)
+        self._send(RUN, number, *what)
 
     def _showing(self, shown: Sequence[Any], proc: Proc, host: str, wdir: str) -> Showing:
         from fluxpmix.shell.files import OutputFiles
@@ -183,6 +191,7 @@ class SpawnedTasks:
                     if kind == FAILED:
                         why = why or (str(values[0]), int(values[1]))
                         self._running.discard(number)
+                        self.input.forget(number)
                         self._done(number)
                     else:
                         self._take(kind, number, *values)
@@ -334,9 +343,14 @@ class SpawnedTasks:
             self._exited(number, *values)
         elif kind == DONE:
             self._done(number)
+        elif kind == FED:
+            self.input.fed(number, *values)
+        elif kind == WARNED:
+            self._api.log(Level.WARNING, *values)
 
     def _exited(self, number: int, wait_status: int) -> None:
         self._running.discard(number)
+        self.input.forget(number)
         self._pids.pop(number, None)
         if number in self._retired:
             self._driver.task_exited(number, wait_status)
@@ -379,6 +393,7 @@ class SpawnedTasks:
             self._exited(number, int(signal.SIGKILL))
         for number in sorted(self._tasks):
             self._done(number)
+        self.input.helper_gone()
         if self._socket is not None:
             self._socket.close()
             self._socket = None

@@ -21,15 +21,22 @@ from fluxpmix.shell.local.pipes import TaskPipes
 from fluxpmix.shell.local.reactor import Reactor
 from fluxpmix.shell.local.request import LaunchError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from fluxpmix.shell.local.input import Inputs
+
 # To the starter
-RUN = 1  # number, path, arguments, environment, directory
+RUN = 1  # number, path, arguments, environment, directory, its name if it has a standard input
 SIGNAL = 2  # signal, numbers or None for all
+FEED = 8  # ticket, numbers, bytes for their standard inputs; none: the end
 # From it
 STARTED = 3  # number, process
 FAILED = 4  # number, why, exit code
 OUTPUT = 5  # number, stream (1 or 2), whole lines
 EXITED = 6  # number, wait status
 DONE = 7  # number: its output is complete
+FED = 9  # ticket, whether one of the tasks takes it
+WARNED = 10  # 0, message
 _LAST_WORDS = 1.0  # seconds that a dead task's pipes are listened to
 _HIGH_WATER = 1 << 20  # bytes on their way to the plugin before the tasks must wait
 
@@ -46,6 +53,7 @@ class Starter:
         self._pids: dict[int, int] = {}  # by number
         self._numbers: dict[int, int] = {}  # by process
         self._pipes: dict[int, TaskPipes] = {}
+        self._inputs: Inputs | None = None  # since a task has one
         self._paused = False
         self._control.stream.on_drained = self._drained
 
@@ -68,23 +76,26 @@ class Starter:
             self._run(*values)  # type: ignore[arg-type]
         elif kind == SIGNAL:
             self._signal(*values)  # type: ignore[arg-type]
+        elif kind == FEED:
+            self._feed(*values)  # type: ignore[arg-type]
 
     def _plugin_gone(self, _reason: str) -> None:
         self._reactor.stop()
 
-    def _run(self, number: int, path: str, argv: Sequence[str], env: Mapping[str, str], wdir: str) -> None:
+    def _run(self, number: int, path: str, argv: Sequence[str], env: Mapping[str, str], wdir: str, name: str) -> None:
         out, err = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
-        null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        stdin = self._input(number, name) if name else os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         try:
             os.chdir(wdir)
-            pid = tasks.start(path, argv, env, (null, out[1], err[1]), None, group=True)
+            pid = tasks.start(path, argv, env, (stdin, out[1], err[1]), None, group=True)
         except (LaunchError, OSError) as error:
             for fd in (out[0], err[0]):
                 os.close(fd)
+            self._input_ended(number)
             self._control.send(FAILED, number, str(error), getattr(error, "exit_code", 1))
             return
         finally:
-            for fd in (null, out[1], err[1]):
+            for fd in (stdin, out[1], err[1]):
                 os.close(fd)
         self._pids[number], self._numbers[pid] = pid, number
         self._pipes[number] = TaskPipes(
@@ -92,6 +103,22 @@ class Starter:
         )
         self._pipes[number].pause(self._paused)
         self._control.send(STARTED, number, pid)
+
+    def _input(self, number: int, name: str) -> int:
+        if self._inputs is None:
+            from fluxpmix.shell.local.input import Inputs
+
+            self._inputs = Inputs(self._reactor, lambda _total: None, partial(self._control.send, WARNED, 0))
+        return self._inputs.add_again(number, name)
+
+    def _feed(self, ticket: int, numbers: Sequence[int], data: bytes) -> None:
+        inputs = self._inputs
+        taken = [inputs is not None and inputs.give_to(number, data) for number in numbers]
+        self._control.send(FED, ticket, any(taken))
+
+    def _input_ended(self, number: int) -> None:
+        if self._inputs is not None:
+            self._inputs.forget(number)
 
     def _signal(self, signum: int, numbers: Sequence[int] | None) -> None:
         for number in list(self._pids) if numbers is None else numbers:
@@ -126,6 +153,7 @@ class Starter:
                 if number is None:
                     continue
                 del self._pids[number]
+                self._input_ended(number)
                 self._control.send(EXITED, number, status)
                 if self._pipes[number].open:
                     self._reactor.call_later(_LAST_WORDS, self._pipes[number].hang_up)

@@ -3,6 +3,7 @@
 What can be opened anew (a file) each task gets for itself and nothing is moved. A pipe or a terminal is read
 by the launcher (`Source`), sent to the job shells, and written by them to each task (`Inputs`), as fast as
 the fastest task reads: most programs read in one rank only, and the others must not hold that one up.
+Spawned tasks get what is pushed to them alone (PMIx_IOF_push), by the same pipes.
 """
 
 from __future__ import annotations
@@ -135,8 +136,8 @@ def _in_foreground() -> bool:
 class Inputs:
     """A job shell's end: one pipe for each task that wants input.
 
-    `report(total)` tells the launcher how far the fastest task is, None when none reads any more;
-    `warn(message)` says which task is cut off.
+    `report(total)` tells the launcher how far the fastest of those is that read what it does, None when none
+    reads any more; `warn(message)` says which task is cut off.
     """
 
     def __init__(self, reactor: Reactor, report: Callable[[int | None], None], warn: Callable[[str], None]) -> None:
@@ -144,24 +145,32 @@ class Inputs:
         self._report = report
         self._warn = warn
         self._feeds: dict[int, _Feed] = {}
+        self._names: dict[int, str] = {}  # of tasks that get only what is pushed to them
+        self._ended: set[int] = set()  # those whose pushes are
         self._most = 0
         self._over = False  # whether no more will come
 
-    def add(self, rank: int) -> int:
-        """Make the pipe of a task and return the end that is its standard input."""
+    def add(self, rank: int, name: str = "") -> int:
+        """Make the pipe of a task and return the end that is its standard input.
+
+        One with a name does not get what the launcher reads.
+        """
         reader, writer = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(writer, False)
         self._feeds[rank] = _Feed(self, rank, writer)
+        if name:
+            self._names[rank] = name
         return reader
 
-    def add_again(self, rank: int) -> int:
+    def add_again(self, rank: int, name: str = "") -> int:
         """Make the pipe of a task that is to start again: it gets what comes from now on."""
         feed = self._feeds.pop(rank, None)
+        self._names.pop(rank, None)
         if feed is not None:
             feed.close()
-        if self._over:
+        if rank in self._ended if name else self._over:
             return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        return self.add(rank)
+        return self.add(rank, name)
 
     def start(self) -> None:
         """Tell the launcher if no task of this shell wants any."""
@@ -169,9 +178,9 @@ class Inputs:
             self._no_more()
 
     def give(self, data: bytes) -> None:
-        """Give data to every task, b"" for the end."""
+        """Give data to every task that gets what the launcher reads, b"" for the end."""
         self._over = self._over or not data
-        for feed in list(self._feeds.values()):
+        for feed in [feed for rank, feed in self._feeds.items() if rank not in self._names]:
             feed.write(data)
 
     def give_to(self, rank: int, data: bytes) -> bool:
@@ -179,6 +188,8 @@ class Inputs:
         feed = self._feeds.get(rank)
         if feed is None:
             return False
+        if not data and rank in self._names:
+            self._ended.add(rank)
         feed.write(data)
         return not data or rank in self._feeds
 
@@ -187,24 +198,26 @@ class Inputs:
         feed = self._feeds.pop(rank, None)
         if feed is not None:
             feed.close()
-            if not self._feeds:
+            if self._names.pop(rank, None) is None and len(self._feeds) == len(self._names):
                 self._no_more()
 
     def _no_more(self) -> None:
         self._over = True
         self._report(None)
 
-    def took(self, total: int) -> None:
+    def took(self, rank: int, total: int) -> None:
         """A task has taken `total` bytes in all."""
-        if total > self._most:
+        if total > self._most and rank not in self._names:
             self._most = total
             self._report(total)
 
     def fell_behind(self, rank: int) -> None:
         """A task does not read, and too much waits for it."""
+        name = self._names.get(rank)
+        remedy = "push to those tasks that read" if name else "--input=RANKS names the tasks that do"
         self._warn(
-            f"task {rank} does not read its standard input: {FALLEN_BEHIND >> 20} MiB wait for it, it gets no "
-            "more; --input=RANKS names the tasks that do"
+            f"task {name or rank} does not read its standard input: {FALLEN_BEHIND >> 20} MiB wait for it, it gets no "
+            f"more; {remedy}"
         )
         self.forget(rank)
 
@@ -247,7 +260,7 @@ class _Feed:
                 count = os.write(self._fd, first)
             except BlockingIOError:
                 self._watch(True)
-                self._inputs.took(self._total)
+                self._inputs.took(self._rank, self._total)
                 return
             except OSError:  # the task has closed it
                 self._inputs.forget(self._rank)
@@ -259,7 +272,7 @@ class _Feed:
             else:
                 self._queue[0] = memoryview(first)[count:]
         self._watch(False)
-        self._inputs.took(self._total)
+        self._inputs.took(self._rank, self._total)
         if self._end:
             self._inputs.forget(self._rank)
 

@@ -166,7 +166,9 @@ class JobShell:
 
             assert self._driver is not None
             where = self.rank, self._directory
-            self._spawned = SpawnedTasks(self._request, *where, self._driver, self._running.run, self._style)
+            self._spawned = SpawnedTasks(
+                self._request, *where, self._driver, self._running.run, self._style, self._inputs
+            )
         # Every shell says so, and before the asker is answered: the launcher knows of it when that one ends.
         self._control.send(control.SPAWNED, *self._spawned.told(launch))
         self._spawned.find(launch)
@@ -229,10 +231,10 @@ class JobShell:
         """Tell the driver what tasks print, or no longer."""
         self._running.heard = on
 
-    def feed(self, numbers: Sequence[int], data: bytes) -> int:
+    def feed(self, numbers: Sequence[int], data: bytes, done: Callable[[int], None]) -> None:
         """Write to the standard input of tasks."""
         taken = [self._inputs.give_to(number, data) for number in numbers]
-        return Status.SUCCESS if any(taken) else Status.ERR_NOT_AVAILABLE
+        done(Status.SUCCESS if any(taken) else Status.ERR_NOT_AVAILABLE)
 
     # -- starting ----------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """The tasks of spawned jobs, in the shells that run: their commands, environments and directories.
 
 `shell.py` makes one `SpawnedTasks` when the first job is spawned. A spawned task has the environment of the parent
-job's first application, as the request changes it, and the standard input of nobody.
+job's first application, as the request changes it, and a standard input if the request names it, else nobody's.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from fluxpmix.pmix.types import Proc
     from fluxpmix.shell.base import Driver
+    from fluxpmix.shell.local.input import Inputs
     from fluxpmix.shell.local.request import Request
 
 # Starts a task: number, path, arguments, environment, directory, standard input, CPUs.
@@ -44,6 +45,7 @@ class SpawnedTasks:
         driver: Driver,
         run: Run,
         style: Callable[[int, Style], None],
+        inputs: Inputs,
     ) -> None:
         """`style(number, how)` is told how a task's output is to be shown, where not as it comes."""
         self._request = request
@@ -52,6 +54,7 @@ class SpawnedTasks:
         self._driver = driver
         self._run = run
         self._style = style
+        self._inputs = inputs
         self._found: dict[int, list[tuple[str, dict[str, str]]]] = {}  # by first number: path and environment
         self._numbers: dict[int, Launch] = {}  # of each task that was started
 
@@ -71,29 +74,35 @@ class SpawnedTasks:
         """Start this shell's tasks of a job. Raises `CannotStart`; some may run then."""
         for number, proc in own(launch, self._shell):
             self._numbers[number] = launch
-            self._start(launch, number, proc, self._driver.task_environment(number))
+            self._start(launch, number, proc, self._driver.task_environment(number), self._inputs.add)
 
     def restart(self, number: int, more: Mapping[str, str]) -> None:
         """Start one of them again, with these variables besides. Raises `CannotStart`."""
         launch = self._numbers[number]
-        self._start(launch, number, dict(own(launch, self._shell))[number], more)
+        self._start(launch, number, dict(own(launch, self._shell))[number], more, self._inputs.add_again)
 
-    def _start(self, launch: Launch, number: int, proc: Proc, more: Mapping[str, str]) -> None:
+    def _start(
+        self, launch: Launch, number: int, proc: Proc, more: Mapping[str, str], feed: Callable[[int, str], int]
+    ) -> None:
         job = launch.job
         app = job.app_of(proc.rank)
         path, env = self._found[launch.first][app.index]
-        argv = launch.commands[app.index].arguments(proc.rank)
+        command = launch.commands[app.index]
+        argv = command.arguments(proc.rank)
         local_rank = list(job.ranks(self._shell)).index(proc.rank)
         env = env | variables(launch, proc.rank, local_rank) | {"FLUX_JOB_TMPDIR": self._directory}
         machine.help_emulated(env, job, self._directory)
         env |= more
-        shown = launch.commands[app.index].shown
-        if shown:
-            self._style(number, (shown, proc, job.nodes[self._shell].hostname, app.wdir))
-        stdin = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        if command.shown:
+            self._style(number, (command.shown, proc, job.nodes[self._shell].hostname, app.wdir))
+        if command.reads(proc.rank):
+            stdin = feed(number, f"{launch.ordinal}.{proc.rank}")
+        else:
+            stdin = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         try:
             self._run(number, path, argv, env, app.wdir, stdin, None)
         except LaunchError as error:
+            self._inputs.forget(number)
             raise CannotStart.because(str(error), error.exit_code) from None
 
     def told(self, launch: Launch) -> tuple[int, int, list[int], int | None]:
