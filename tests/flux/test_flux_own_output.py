@@ -115,14 +115,18 @@ def test_a_process_pulls_what_a_job_prints_that_it_has_spawned(two: Instance, se
     ]
 
 
-def test_the_end_of_its_output_is_told_to_who_pulls_it(two: Instance, tmp_path: Path) -> None:
+@pytest.mark.parametrize("by", ["its own id", "its parent's"])
+def test_the_end_of_its_output_is_told_to_who_pulls_it(two: Instance, tmp_path: Path, by: str) -> None:
     """And all of it before: `flux-pmix output` then ends by itself, while the parent still runs."""
     go, end = tmp_path / "go", tmp_path / "end"
     text = f"while ! test -e {go}; do sleep 0.02; done; seq 3000; while ! test -e {end}; do sleep 0.02; done; echo last"
     child = two.start("-n1", *OWN, *spawn(text, 2))
     two.until(lambda: len(two.shells()) == 2 and len(latest(two, 2)) == 2, "they do not run")
-    job = latest(two, 1)[0]
+    own, parent = latest(two, 2)
+    job, prefix = (own, "") if by == "its own id" else (f"{parent}.1", "1.")
     two.until(lambda: "2 running" in flux_pmix(two, "ps", job).stdout, "the tasks do not run")
+    rows = flux_pmix(two, "ps", job).stdout.splitlines()[2:]
+    assert [row.split()[0] for row in rows] == [f"{prefix}0", f"{prefix}1"]
     following = subprocess.Popen(
         [sys.executable, "-m", "fluxpmix.cli.main", "output", "-l", job],
         env=two.job_environment(),
@@ -135,7 +139,7 @@ def test_the_end_of_its_output_is_told_to_who_pulls_it(two: Instance, tmp_path: 
     lines = [following.stdout.readline() for _ in range(2 * 3000)]
     end.touch()
     lines += following.communicate(timeout=PATIENCE)[0].splitlines(keepends=True)
-    wanted = [f"{rank}: {line}\n" for rank in (0, 1) for line in (*range(1, 3001), "last")]
+    wanted = [f"{prefix}{rank}: {line}\n" for rank in (0, 1) for line in (*range(1, 3001), "last")]
     assert sorted(lines) == sorted(wanted)
     two.finish(child)
 

@@ -12,10 +12,12 @@ from simulator import NSPACE, Network
 
 from fluxpmix.host import frames, wire
 from fluxpmix.host.answers import KEYS
+from fluxpmix.host.directory import Directory
 from fluxpmix.host.effects import Effect, Measure
 from fluxpmix.host.frames import Message, Tag
 from fluxpmix.host.supported import ANSWERED, SUPPORTED
 from fluxpmix.pmix import attributes as a
+from fluxpmix.pmix.record import replace
 from fluxpmix.pmix.status import Status
 from fluxpmix.pmix.types import RANK_WILDCARD, Info, Proc, QueryItem
 from fluxpmix.pmix.upcalls import Query
@@ -191,6 +193,16 @@ def test_of_an_unknown_namespace_nothing_is_known(key: str) -> None:
     id_ = network.query(0, key, NSPACE="another", RANK=0)
     network.run()
     assert network.replies[id_] == (NOT_FOUND, None)
+
+
+def test_a_spawned_job_is_known_by_its_place_too() -> None:
+    """`JOB.1` is the first, also where it is a Flux job that has an id of its own."""
+    job = Network([1, 1]).job
+    directory = Directory(job)
+    child = directory.add(replace(job, nspace="f2ABC"), job.size, 1)
+    assert directory.called(f"{NSPACE}.1") is child is directory.called("f2ABC")
+    assert directory.called(NSPACE) is directory.first
+    assert {directory.called(f"{NSPACE}.{other}") for other in ("", "0", "2", "01", "9" * 5000)} == {None}
 
 
 def test_some_answers_are_a_partial_success_and_none_is_not_found() -> None:

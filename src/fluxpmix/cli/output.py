@@ -86,7 +86,8 @@ def _follow(tool: Tool, job: str, ordinal: str, ranks: Sequence[int], channels: 
     from fluxpmix.pmix.types import RANK_WILDCARD, Infos, IofChannel, Proc
     from fluxpmix.shell.local.output import labelled
 
-    size = len(processes(tool, job))
+    table = processes(tool, job)
+    size, job = len(table), table[0].proc.nspace  # that of JOB.1 is a Flux job's id, where it is one
     if ranks[-1] != RANK_WILDCARD and ranks[-1] >= size:
         raise CommandError(f"output {job}: there is no rank {ranks[-1]} among {size}")
     wanted = range(size) if ranks[0] == RANK_WILDCARD else ranks

@@ -92,7 +92,7 @@ class Asked:
         rank = proc.rank if isinstance(proc, Proc) else find(qualifiers, attributes.RANK)
         self.by_name = isinstance(nspace, str) and nspace != ""
         # libpmix does not tell who asks: where no job is named, the first is meant.
-        self.member = directory.get(nspace) if isinstance(nspace, str) and nspace else directory.first
+        self.member = directory.called(nspace) if isinstance(nspace, str) and nspace else directory.first
         self.number: int | None = None
         if self.member is not None and isinstance(rank, int) and 0 <= rank < self.member.job.size:
             self.number = self.member.first + rank

@@ -87,6 +87,16 @@ class Directory:
         """Return the job of a namespace."""
         return self._members.get(nspace)
 
+    def called(self, name: str) -> Member | None:
+        """Return the job of a namespace, or the N-th that was spawned by JOB.N, whatever its namespace is: a Flux job's
+        own id, where it is one.
+        """
+        job = self.first.job.nspace
+        found = self.get(name)
+        if found is None and name.startswith(f"{job}."):
+            found = next((each for each in self._order[1:] if name == f"{job}.{each.ordinal}"), None)
+        return found
+
     def spawned(self, ordinal: int) -> Member | None:
         """Return the `ordinal`-th job that was spawned."""
         return next((each for each in self._order if each.ordinal == ordinal), None)
