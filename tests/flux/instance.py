@@ -183,6 +183,7 @@ class Instance:
         self.until(lambda: not self.started(), f"processes are left: {self.started()}")
         # Other jobs on this machine may come and go meanwhile: what stays is ours.
         fresh = set(os.listdir("/dev/shm")) - self._shared
+        self._shared |= fresh  # the tests that follow have not left it
         self.until(lambda: not fresh & set(os.listdir("/dev/shm")), f"shared memory is left: {sorted(fresh)}")
 
     def leftovers(self) -> list[str]:

@@ -16,6 +16,7 @@ from installed import VERSIONS
 from live import NSPACE, Live, compiled, library, lone_server, wait_for
 
 from fluxpmix.pmix import upcalls
+from fluxpmix.pmix.admission import bytes_sent, bytes_taken
 from fluxpmix.pmix.gate import Gate, import_slot
 from fluxpmix.pmix.library import Library, LibraryError
 from fluxpmix.pmix.types import Proc
@@ -184,3 +185,16 @@ def test_an_error_while_admitting_refuses_and_is_reported(version: str, tmp_path
     with Live(library(version), tmp_path, host=BASE, admit=admit) as live:
         assert live.finish(live.start(0, REFUSED)) == "PMIx_Init\n"
         wait_for(lambda: [type(error) for error in live.errors] == [LookupError], "the judge's error")
+
+
+def test_a_connection_whose_descriptor_is_somebody_elses_by_now_is_none() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as client, listener.accept()[0] as served:
+            client.sendall(b"four")
+            assert served.recv(4) == b"four"
+            assert (bytes_sent(served.fileno(), {port}), bytes_taken(served.fileno(), {port})) == (4, 0)
+            one, other = socket.socketpair()
+            with one, other:
+                os.dup2(one.fileno(), served.fileno())
+                assert (bytes_sent(served.fileno(), {port}), bytes_taken(served.fileno(), {port})) == (None, None)

@@ -193,7 +193,8 @@ def _told(descriptor: int, ports: Collection[int], at: int) -> int | None:
         return None
     try:
         probe.getpeername()
-        if probe.getsockname()[1] not in ports:
+        # The descriptor may be somebody else's by now, a Unix socket's for one.
+        if probe.family not in (_socket.AF_INET, _socket.AF_INET6) or probe.getsockname()[1] not in ports:
             return None
         info = probe.getsockopt(_socket.IPPROTO_TCP, _socket.TCP_INFO, _TCP_INFO_BYTES)
         number: int = unpack_from("Q", info, at)[0]
