@@ -123,6 +123,6 @@ def test_a_host_that_never_answers_is_reported_and_the_report_ends(tmp_path: Pat
     assert first.verdict is second.verdict is Verdict.UNANSWERED
     assert (first.found, second.found) == ("no answer in 2 s", "no answer in 1 s")
     assert row(summary, "publish, until session").found.startswith("not tried: 3 of its kind")
-    for name in ("job control", "spawn"):
+    for name in ("signal to a process", "spawn"):
         assert row(summary, name).verdict is Verdict.UNANSWERED, name
     assert row(summary, "events").verdict is not Verdict.UNANSWERED
